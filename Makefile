@@ -1,0 +1,63 @@
+# Everything runs inside $(VENV), which the first target that needs it creates. Nothing but python3 and make
+# has to be there. Stamps ($(VENV)/.installed-NAME) make the second call quick; a changed pyproject.toml renews them.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+DEMO_DIR ?= runs/demo
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test quick parity lint format clean
+
+help: ## list these targets
+	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.installed-examples ## train a x3 super-resolution network on photographs, leave the results in runs/demo
+	$(PY) -m examples.super_resolution demo --out $(DEMO_DIR)
+
+test: $(VENV)/.installed-test ## all tests and the package's doctests
+	$(PYTEST) -q -n 2 $(PYTEST_ARGS)
+
+quick: $(VENV)/.installed-test ## the tests without those marked slow
+	$(PYTEST) -q -n 2 -m "not slow" $(PYTEST_ARGS)
+
+parity: $(VENV)/.installed-test $(VENV)/.installed-torch ## compare with PyTorch (installs it on Python 3.11; skips elsewhere)
+	@if $(PY) -c "import torch" 2>/dev/null; \
+	then $(PYTEST) -q -n 2 tests/test_torch_parity.py $(PYTEST_ARGS); \
+	else echo "parity skipped: $(TORCH) is installed on Python 3.11 only; recorded results are part of 'make test'"; fi
+
+lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+format: $(VENV)/.installed-dev ## let ruff fix and format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## remove caches and what runs left behind; keeps the environment
+	rm -rf runs site build dist .pytest_cache .ruff_cache .hypothesis .jax_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit("jaxconv needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] \
+	  + "; name another one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-torch: pyproject.toml | $(PY)
+	@if $(PY) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))"; \
+	then echo "installing $(TORCH) into $(VENV)"; $(PY) -m pip install --quiet --disable-pip-version-check $(TORCH); fi
+	@touch $@
+
+# The extra's name is the stem: .installed-test holds '.[test]'.
+$(VENV)/.installed-%: pyproject.toml | $(PY)
+	@echo "installing jaxconv[$*] into $(VENV) (once, a minute or two)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

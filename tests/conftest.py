@@ -1,0 +1,24 @@
+"""What every test gets: eight CPU devices, a generator seeded by the test's name, reproducible hypothesis runs."""
+
+import os
+import zlib
+
+# Both must be set before the first `import jax`. A user's own settings win.
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis  # noqa: E402  (after the environment)
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+# A failure must be the same failure on the next run, and a compilation may take longer than any deadline.
+hypothesis.settings.register_profile("jaxconv", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("jaxconv")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator whose seed is the test's own id: stable between runs, different between tests."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
