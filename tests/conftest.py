@@ -1,4 +1,4 @@
-"""What every test gets: eight CPU devices, a generator seeded by the test's name, reproducible hypothesis runs."""
+"""What every test gets: eight CPU devices, a generator seeded by the test's name, reproducible hypothesis."""
 
 import os
 import zlib
