@@ -57,7 +57,7 @@ def allowed(member: str, target: str, loads: bool) -> bool:
 
 
 def violations(source: str, module: str) -> list[str]:
-    """Each import of `module` (as `jaxconv.ops.conv`, `jaxconv.ops.__init__`) that goes against the arrows."""
+    """Each import of `module` (`jaxconv.ops.conv`, `jaxconv.ops.__init__`) that goes against the arrows."""
     member = module.split(".")[1]
     if member not in LEVEL:
         return [f"{module} has no layer; give it one in {__name__}.LAYERS"]
