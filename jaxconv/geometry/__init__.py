@@ -1,0 +1,11 @@
+"""Sizes, padding and cost of convolutions: integers only, no arrays."""
+
+from .axis import Axis as Axis
+from .axis import Core as Core
+from .cost import bytes_moved as bytes_moved
+from .cost import multiply_adds as multiply_adds
+from .padding import Padding as Padding
+from .padding import normalize as normalize
+from .padding import normalize_transposed as normalize_transposed
+from .spec import ConvSpec as ConvSpec
+from .spec import Slot as Slot
