@@ -1,0 +1,137 @@
+"""Moving blocks of channels to blocks of pixels and back, in any number of dimensions.
+
+With factors r_1 .. r_n and R their product, channel c*R + p of a pixel is sub-pixel p of channel c, and p
+counts the block in row-major order (the last spatial axis fastest). That is PyTorch's order,
+(c, r_1, ..., r_n); TensorFlow's depth_to_space has (r_1, ..., r_n, c).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import jax
+
+_LAYOUTS = ("channels_last", "channels_first")
+
+
+def pixel_shuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "channels_last") -> jax.Array:
+    """Turns blocks of channels into blocks of pixels: the second half of a sub-pixel convolution.
+
+    y[n, i*r + a, j*s + b, c] = x[n, i, j, c*r*s + a*s + b], and likewise for any number of spatial axes.
+
+    Args:
+      x: channels-last `(*batch, *spatial, c * R)` or channels-first `(*batch, c * R, *spatial)`.
+      factor: upsampling factor of each spatial axis, R their product. The length of a sequence is the
+        number of spatial axes, and `x` then has any number of batch axes, none included. An int counts for
+        all axes between one batch axis and the channels.
+      layout: "channels_last" or "channels_first".
+
+    Returns:
+      `x` with each spatial axis multiplied by its factor and the channels divided by R.
+
+    Raises:
+      ValueError: if R does not divide the channels, or a factor, the rank or the layout is impossible.
+
+    References:
+      Shi et al., Real-time single image and video super-resolution using an efficient sub-pixel convolutional
+      neural network, 2016, doi:10.1109/CVPR.2016.207.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.arange(8.0).reshape(1, 2, 4)  # one signal, two positions, four channels
+      >>> pixel_shuffle(x, 2)[0].T
+      Array([[0., 1., 4., 5.],
+             [2., 3., 6., 7.]], dtype=float32)
+    """
+    r, batch = _factors(x, factor, layout)
+    n, block = len(r), math.prod(r)
+    last = layout == "channels_last"
+    lead, spatial, channels = _split(x, batch, last)
+    if channels % block:
+        more = (channels // block + 1) * block
+        raise ValueError(
+            f"x has {channels} channels, and factor={r} needs a multiple of {block}; "
+            f"give the convolution before it {more} of them."
+        )
+    # Split: (*lead, *s, c, *r) or (*lead, c, *r, *s). Then each s_i meets its r_i.
+    blocks = (channels // block, *r)
+    c, s = (batch + n, batch) if last else (batch, batch + n + 1)
+    pixels = [axis for i in range(n) for axis in (s + i, c + 1 + i)]
+    fine = tuple(size * by for size, by in zip(spatial, r, strict=True))
+    x = x.reshape((*lead, *spatial, *blocks) if last else (*lead, *blocks, *spatial))
+    x = x.transpose(*range(batch), *((*pixels, c) if last else (c, *pixels)))
+    return x.reshape(_join(lead, fine, channels // block, last))
+
+
+def pixel_unshuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "channels_last") -> jax.Array:
+    """Turns blocks of pixels into blocks of channels: the inverse of `pixel_shuffle`.
+
+    y[n, i, j, c*r*s + a*s + b] = x[n, i*r + a, j*s + b, c], and likewise for any number of spatial axes.
+
+    Args:
+      x: channels-last `(*batch, *spatial, c)` or channels-first `(*batch, c, *spatial)`.
+      factor: downsampling factor of each spatial axis, an int or a sequence as in `pixel_shuffle`.
+      layout: "channels_last" or "channels_first".
+
+    Returns:
+      `x` with each spatial axis divided by its factor and the channels multiplied by their product.
+
+    Raises:
+      ValueError: if a factor does not divide its axis, or a factor, the rank or the layout is impossible.
+
+    References:
+      Shi et al., Real-time single image and video super-resolution using an efficient sub-pixel convolutional
+      neural network, 2016, doi:10.1109/CVPR.2016.207.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> pixel_unshuffle(jnp.arange(6.0).reshape(1, 6, 1), 3)[0]
+      Array([[0., 1., 2.],
+             [3., 4., 5.]], dtype=float32)
+    """
+    r, batch = _factors(x, factor, layout)
+    n, block = len(r), math.prod(r)
+    last = layout == "channels_last"
+    lead, spatial, channels = _split(x, batch, last)
+    if any(size % by for size, by in zip(spatial, r, strict=True)):
+        raise ValueError(f"factor={r} must divide the spatial shape {spatial}; pad or crop x first.")
+    # Split: (*lead, s_1, r_1, .., s_n, r_n, c) or the same with c behind lead. Then the r_i go behind c.
+    coarse = tuple(size // by for size, by in zip(spatial, r, strict=True))
+    c, s = (batch + 2 * n, batch) if last else (batch, batch + 1)
+    pixels, blocks = range(s, s + 2 * n, 2), (c, *range(s + 1, s + 2 * n, 2))
+    x = x.reshape(
+        _join(lead, [size for pair in zip(coarse, r, strict=True) for size in pair], channels, last)
+    )
+    x = x.transpose(*range(batch), *((*pixels, *blocks) if last else (*blocks, *pixels)))
+    return x.reshape(_join(lead, coarse, channels * block, last))
+
+
+def _factors(x: jax.Array, factor: int | Sequence[int], layout: str) -> tuple[tuple[int, ...], int]:
+    """One factor for each spatial axis, and the number of batch axes in front."""
+    if layout not in _LAYOUTS:
+        raise ValueError(f"layout={layout!r} is not known; use one of {', '.join(_LAYOUTS)}.")
+    try:
+        values = factor if isinstance(factor, Sequence) else (factor,) * max(x.ndim - 2, 0)
+        factors = tuple(operator.index(value) for value in values)
+    except TypeError as error:
+        raise ValueError(f"factor={factor!r} must be an int or one int for each spatial axis.") from error
+    if not factors or x.ndim < len(factors) + 1:
+        raise ValueError(
+            f"factor={factor!r} does not go with x of shape {x.shape}; an int needs one batch axis, spatial "
+            "axes and channels, a sequence has one entry for each spatial axis."
+        )
+    if min(factors) < 1:
+        raise ValueError(f"factor={factor!r} must be at least 1.")
+    return factors, x.ndim - 1 - len(factors)
+
+
+def _split(x: jax.Array, batch: int, last: bool) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """The batch shape, the spatial shape and the channels."""
+    lead, rest = x.shape[:batch], x.shape[batch:]
+    return (lead, rest[:-1], rest[-1]) if last else (lead, rest[1:], rest[0])
+
+
+def _join(lead: Sequence[int], spatial: Sequence[int], channels: int, last: bool) -> tuple[int, ...]:
+    return (*lead, *spatial, channels) if last else (*lead, channels, *spatial)
