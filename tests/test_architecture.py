@@ -24,7 +24,7 @@ LAYERS = (
 LEVEL = {member: level for level, members in enumerate(LAYERS) for member in members}
 ARRAYS = {"jax", "jaxlib", "numpy"}
 FLAX = {"nn", "linen", "dropin"}
-MAX_LINES = 450
+MAX_FILE, MAX_FUNCTION = 450, 60  # lines; a function's are counted without its docstring
 
 
 def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:
@@ -82,11 +82,28 @@ def test_front_door_only_reexports() -> None:
         assert is_name or (isinstance(node, ast.ImportFrom) and node.level == 1), ast.unparse(node)
 
 
+def too_long(source: str, path: str) -> list[str]:
+    """The file and the functions in it that are longer than the style allows."""
+    lengths = {path: (len(source.splitlines()), MAX_FILE)}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            lengths[f"{path}:{node.name}"] = ((node.end_lineno or 0) - first.lineno + 1, MAX_FUNCTION)
+    return [f"{name} has {lines} lines" for name, (lines, most) in lengths.items() if lines > most]
+
+
 @pytest.mark.parametrize("folder", ["jaxconv", "tests", "examples"])
-def test_files_stay_short(folder: str) -> None:
-    lines = {p.relative_to(ROOT): len(p.read_text().splitlines()) for p in (ROOT / folder).rglob("*.py")}
-    assert lines
-    assert {path: n for path, n in lines.items() if n > MAX_LINES} == {}
+def test_files_and_functions_stay_short(folder: str) -> None:
+    paths = list((ROOT / folder).rglob("*.py"))
+    assert paths
+    assert [long for p in paths for long in too_long(p.read_text(), str(p.relative_to(ROOT)))] == []
+
+
+def test_length_check_can_fail() -> None:
+    body = "    x = 1\n"
+    assert too_long(f'def f():\n    """One.\n\n    Two.\n    """\n{body * 60}', "a.py") == []
+    assert too_long(f"def f():\n{body * 61}", "a.py") == ["a.py:f has 61 lines"]
+    assert too_long("x = 1\n" * 451, "a.py") == ["a.py has 451 lines"]
 
 
 @pytest.mark.parametrize(
