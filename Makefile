@@ -16,7 +16,7 @@ PYTEST := $(PY) -m pytest
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-examples ## train a x3 super-resolution network on photographs, leave the results in runs/demo
 	$(PY) -m examples.super_resolution demo --out $(DEMO_DIR)
