@@ -1,0 +1,12 @@
+"""Weights of other libraries as jaxconv's, and back, as arrays; no module imports the library it is about.
+
+Every module has `conv_kernel` and `conv_transpose_kernel` (theirs -> jaxconv's), the inverses `to_...`, and
+`bias`; `keras` and `tensorflow` have the depthwise and separable kernels too, `keras` and `flax` what their
+paddings of a transposed convolution mean here. docs/conventions.md has the table.
+"""
+
+from . import flax as flax
+from . import keras as keras
+from . import onnx as onnx
+from . import tensorflow as tensorflow
+from . import torch as torch
