@@ -1,0 +1,70 @@
+"""What every lowering is and what it may rely on.
+
+A lowering sees only core geometry (`Axis.core`): `0 <= lo < span`, `0 <= hi < span`, no empty array, fewer than
+`stride` unreached positions at the end of an axis. Arrays are channels-last, as in `ConvSpec`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..geometry import ConvSpec, Slot
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a slot is computed for.
+
+    Args:
+      platform: "cpu", "cuda", "tpu", "rocm": the platform of the compiled program, not of the tracing process.
+      dtype: the result's.
+      precision: as in lax.
+    """
+
+    platform: str
+    dtype: Any
+    precision: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowering:
+    """An algorithm.
+
+    Args:
+      name: its public name.
+      supports: from slot, spec, dtype and precision, None if it can compute the slot, else one sentence that says
+        why not. It does not see the platform: an algorithm that is wrong nowhere but slow somewhere is the planner's
+        to avoid.
+      run: computes the slot from its two operands, in the order of `ConvSpec.operand_shapes`.
+    """
+
+    name: str
+    supports: Callable[[Slot, ConvSpec, Any, Any], str | None]
+    run: Callable[[Slot, ConvSpec, Target, jax.Array, jax.Array], jax.Array]
+
+
+def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
+    """Both operands in one dtype, and the dtype to accumulate in: never narrower than either operand."""
+    dtype = jnp.promote_types(a.dtype, b.dtype)
+    return a.astype(dtype), b.astype(dtype), jnp.promote_types(dtype, target.dtype)
+
+
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], target: Target,
+    **options: Any,
+) -> jax.Array:
+    """`lax.conv_general_dilated` in the one set of dimension numbers that every XLA backend has a fast path for."""
+    lhs, rhs, dtype = common_dtype(lhs, rhs, target)
+    n = lhs.ndim - 2
+    data, kernel = (0, n + 1, *range(1, n + 1)), (n + 1, n, *range(n))
+    y = lax.conv_general_dilated(
+        lhs, rhs, stride, padding, dimension_numbers=lax.ConvDimensionNumbers(data, kernel, data),
+        precision=target.precision, preferred_element_type=dtype, **options,
+    )
+    return y.astype(target.dtype)

@@ -1,0 +1,89 @@
+"""The convolution that XLA has itself, in canonical form; the others are measured against it.
+
+It always applies. Multiply-adds: those of the form itself in all slots, except that XLA's CPU backend computes grouped
+weight gradients as dense ones. Error: that of one dot product of the contraction's length.
+
+Two forms XLA has no sound program for are left to `shifted_matmul`: the weight gradient of a dilated convolution (a
+window as large as the map, moving in steps of the dilation, on every backend) and that of more than three spatial
+dimensions.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..geometry import ConvSpec, Slot
+from . import shifted_matmul
+from ._base import Lowering, Target, convolve
+
+
+def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x (N, *s, C), w (*k, C/g, O) -> y (N, *o, O)."""
+    return convolve(
+        x,
+        kernel,
+        tuple(a.stride for a in spec.axes),
+        tuple((a.lo, a.hi) for a in spec.axes),
+        target,
+        rhs_dilation=tuple(a.dilation for a in spec.axes),
+        feature_group_count=spec.groups,
+    )
+
+
+def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """g (N, *o, O), w (*k, C/g, O) -> x (N, *s, C): a convolution of the base-dilated g with the flipped kernel.
+
+    The kernel is reversed as an array, not as a window: XLA's GPU backend recognises a backward-data convolution by
+    that, and its CPU backend has no fast path for a reversed window.
+    """
+    axes = [a.adjoint() for a in spec.axes]
+    flipped = lax.rev(kernel, tuple(range(spec.rank)))
+    return convolve(
+        g,
+        swap_channels(flipped, spec.groups),
+        (1,) * spec.rank,
+        tuple((a.lo, a.hi) for a in axes),
+        target,
+        lhs_dilation=tuple(a.base for a in axes),
+        rhs_dilation=tuple(a.dilation for a in axes),
+        feature_group_count=spec.groups,
+    )
+
+
+def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
+    """x (N, *s, C), g (N, *o, O) -> w (*k, C/g, O).
+
+    Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride becomes
+    dilation. That is the form in which XLA's GPU backend recognises a backward-filter convolution.
+    """
+    if spec.rank > 3 or any(a.dilation > 1 for a in spec.axes):
+        return shifted_matmul.weight_grad(spec, target, x, g)
+    # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded negatively.
+    reached = [min(a.size, a.size + a.tight_hi) for a in spec.axes]
+    x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *reached, x.shape[-1]))
+    dw = convolve(
+        jnp.swapaxes(x, 0, -1),
+        jnp.moveaxis(g, 0, -2),
+        (1,) * spec.rank,
+        tuple((a.lo, a.hi) for a in spec.axes),
+        target,
+        rhs_dilation=tuple(a.stride for a in spec.axes),
+        batch_group_count=spec.groups,
+    )
+    return jnp.moveaxis(dw, 0, -2)
+
+
+def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
+    """(*k, I/g, O) -> (*k, O/g, I): within each group, input and output channels change places."""
+    *k, i, o = kernel.shape
+    split = kernel.reshape(*k, i, groups, o // groups)
+    return jnp.swapaxes(split, -3, -1).reshape(*k, o // groups, groups * i)
+
+
+def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
+    return {"forward": forward, "input_grad": input_grad, "weight_grad": weight_grad}[slot](spec, target, a, b)
+
+
+LOWERING = Lowering("direct", lambda slot, spec, dtype, precision: None, _run)

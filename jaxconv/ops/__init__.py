@@ -1,0 +1,3 @@
+"""The operators: functions of arrays."""
+
+from . import rules as rules

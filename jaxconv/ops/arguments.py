@@ -1,0 +1,174 @@
+"""The edge of the public functions: every accepted spelling becomes the one that the operators use, or an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..geometry import ConvSpec, Slot
+from ..geometry.padding import per_axis as per_axis
+from ..planner import why_not
+from ..typing import Layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a caller's data array is laid out; `enter` and `leave` convert to and from `(N, *spatial, C)`."""
+
+    layout: Layout
+    batched: bool
+
+    def enter(self, array: jax.Array) -> jax.Array:
+        """The caller's array as `(N, *spatial, C)`."""
+        array = array if self.batched else array[None]
+        return array if self.layout == "channels_last" else jnp.moveaxis(array, 1, -1)
+
+    def leave(self, array: jax.Array) -> jax.Array:
+        """`(N, *spatial, C)` as the caller's array."""
+        array = array if self.layout == "channels_last" else jnp.moveaxis(array, -1, 1)
+        return array if self.batched else array[0]
+
+    def enter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The caller's shape as that of `(N, *spatial, C)`."""
+        shape = shape if self.batched else (1, *shape)
+        return shape if self.layout == "channels_last" else (shape[0], *shape[2:], shape[1])
+
+
+def array(value: Any, name: str) -> jax.Array:
+    """The argument as a JAX array of a dtype that convolves."""
+    try:
+        result = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of type {type(value).__name__} is not an array: {error}") from None
+    if result.dtype == bool or not jnp.issubdtype(result.dtype, jnp.number):
+        raise ValueError(f"{name} has dtype {result.dtype}; wanted a floating, complex or integer dtype. Cast it first.")
+    return result
+
+
+def spatial_rank(kernel_shape: tuple[int, ...]) -> int:
+    """The number of spatial dimensions, which the kernel decides."""
+    if len(kernel_shape) < 3:
+        raise ValueError(
+            f"kernel has shape {tuple(kernel_shape)}; wanted (*k, in, out) with at least one spatial dimension."
+        )
+    return len(kernel_shape) - 2
+
+
+def form(shape: tuple[int, ...], rank: int, layout: str, name: str) -> Form:
+    """How an array of this shape is laid out, for a kernel of `rank` spatial dimensions."""
+    if layout not in typing.get_args(Layout):
+        raise ValueError(f"layout={layout!r} is not known; use one of {', '.join(typing.get_args(Layout))}.")
+    if len(shape) not in (rank + 1, rank + 2):
+        order = "(N, *spatial, C)" if layout == "channels_last" else "(N, C, *spatial)"
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, {len(shape)} dimensions; a kernel of {rank} spatial dimensions wants "
+            f"{rank + 2}, {order}, or {rank + 1} without N."
+        )
+    return Form(typing.cast("Layout", layout), len(shape) == rank + 2)
+
+
+def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *, transposed: bool) -> None:
+    """The kernel must fit the data's channels: in/groups of a convolution's input, out of its output."""
+    *k, inner, outer = kernel_shape
+    if groups < 1:
+        raise ValueError(f"groups={groups} must be at least 1.")
+    if (outer if transposed else inner * groups) == channels:
+        return
+    wanted = f"(*k, out/groups, {channels})" if transposed else f"(*k, {channels}/groups, out)"
+    hint = ""
+    if transposed and inner == channels:
+        hint = " Its last two axes look exchanged: a transposed kernel is the one of the convolution it is the adjoint of."
+    elif (kernel_shape[0] if transposed else kernel_shape[1] * groups) == channels:
+        hint = (
+            " It looks like PyTorch's layout, channels before space; jaxconv.interop.torch converts it "
+            "(or jnp.moveaxis(kernel, (0, 1), (-1, -2)))."
+        )
+    elif not transposed and channels % groups:
+        possible = ", ".join(str(d) for d in range(1, channels + 1) if channels % d == 0)
+        hint = f" And groups must divide {channels}: use one of {possible}."
+    raise ValueError(
+        f"kernel of shape {tuple(kernel_shape)} with groups={groups} does not fit data of {channels} channels; wanted "
+        f"{wanted}.{hint}"
+    )
+
+
+def shape(value: Any, length: int | None, name: str) -> tuple[int, ...]:
+    """A shape argument as a tuple of integers."""
+    try:
+        result = tuple(operator.index(n) for n in value)
+    except TypeError:
+        raise ValueError(f"{name}={value!r} must be a tuple of integers, the full shape of the array.") from None
+    if length is not None and len(result) != length:
+        raise ValueError(f"{name}={result} has {len(result)} entries; wanted {length}, the full shape of the array.")
+    if any(n < 0 for n in result):
+        raise ValueError(f"{name}={result} has a negative entry.")
+    return result
+
+
+def check_shape(value: jax.Array, wanted: tuple[int, ...], name: str, of: str) -> None:
+    """The array must have the shape that follows from the others."""
+    if value.shape != wanted:
+        raise ValueError(f"{name} has shape {value.shape} as (N, *spatial, C); {of} gives {wanted}.")
+
+
+def check_same_dtype(a: jax.Array, b: jax.Array, names: tuple[str, str]) -> None:
+    """Operands of different dtypes are refused: which one was meant to be the precision is the caller's to say."""
+    if a.dtype != b.dtype:
+        raise ValueError(
+            f"{names[0]} has dtype {a.dtype} and {names[1]} has {b.dtype}; cast one of them "
+            "(preferred_element_type sets the dtype of the result)."
+        )
+
+
+def result_dtype(dtype: Any, preferred: Any) -> Any:
+    """The dtype of the result: the operands' own, or a wider one of choice."""
+    if preferred is None:
+        return dtype
+    try:
+        wanted = jnp.dtype(preferred)
+    except TypeError:
+        raise ValueError(f"preferred_element_type={preferred!r} is not a dtype.") from None
+    if jnp.promote_types(dtype, wanted) != wanted:
+        raise ValueError(
+            f"preferred_element_type={wanted} would lose what operands of {dtype} hold; use a wider dtype, or cast the result."
+        )
+    return wanted
+
+
+def check_precision(precision: Any) -> Any:
+    """Precision in hashable form; None reads JAX's default of the moment, as lax does."""
+    if precision is None:
+        return jax.config.jax_default_matmul_precision
+    if isinstance(precision, tuple | list):
+        if len(precision) != 2:
+            raise ValueError(f"precision={precision!r} has {len(precision)} entries; wanted one, or one for each operand.")
+        return tuple(check_precision(p) for p in precision)
+    try:
+        return lax.Precision(precision)
+    except ValueError:
+        known = ", ".join(repr(p.name.lower()) for p in lax.Precision)
+        raise ValueError(f"precision={precision!r} is not known; use None, {known}, or a pair.") from None
+
+
+def check_algorithm(algorithm: str | None, slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> None:
+    """A forced algorithm must be able to compute what was asked for."""
+    if refusal := why_not(algorithm, slot, spec, dtype, precision):
+        raise ValueError(f"algorithm={algorithm!r} is not possible here: {refusal}")
+
+
+def add_bias(y: jax.Array, bias: Any) -> jax.Array:
+    """Adds one number to each output channel of `(N, *o, O)`."""
+    if bias is None:
+        return y
+    bias = array(bias, "bias")
+    if bias.shape != (y.shape[-1],):
+        raise ValueError(f"bias has shape {bias.shape}; wanted ({y.shape[-1]},), one number for each output channel.")
+    if jnp.promote_types(bias.dtype, y.dtype) != y.dtype:
+        raise ValueError(f"bias has dtype {bias.dtype}, wider than the result's {y.dtype}; cast it.")
+    return y + bias.astype(y.dtype)

@@ -1,0 +1,113 @@
+"""The three operators of one trilinear form as JAX primitives.
+
+T(x, w, g) adds up x * w * g over all index triples that touch. Each primitive leaves one argument open:
+
+    conv_forward(x, w) -> y        conv_input_grad(g, w) -> x        conv_weight_grad(x, g) -> w
+
+In letters, with N batch, G group, I and O channels of a group and spatial positions s, k, o:
+
+    x: N s (G I)        w: k I (G O)        y, g: N o (G O)
+
+Parameters of all three: `spec` (ConvSpec), `dtype` (of the result), `precision`, `algorithm`, and `out_sharding` (of the
+result under explicit mesh axes, or None). Their rules are in rules.py.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ..geometry import ConvSpec, Slot
+from ..lowerings import Target
+from ..planner import execute
+from ..planner.execute import KINDS, Kind
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def bind(slot: Slot, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
+    """Applies one operator to arrays that fit `spec`; inside shard_map, both vary over the same mesh axes."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    varying = _varying(a) | _varying(b)
+    return PRIMITIVES[slot].bind(_vary(a, varying), _vary(b, varying), **params)
+
+
+def _varying(array: jax.Array) -> frozenset[Any]:
+    """The manual mesh axes over which an array differs, inside shard_map."""
+    return jax.typeof(array).mat.varying
+
+
+def _vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
+    """Mark an array as varying: transposing the mark is the psum that a replicated kernel's gradient needs."""
+    missing = tuple(axes - _varying(array))
+    return lax.pcast(array, missing, to="varying") if missing else array
+
+
+def _abstract_eval(slot: Slot, a: ShapedArray, b: ShapedArray, *, spec: ConvSpec, dtype: Any, out_sharding: Any, **_):
+    wanted = spec.operand_shapes(slot)
+    if (a.shape, b.shape) != wanted:
+        raise ValueError(f"{slot} got operands of shape {a.shape} and {b.shape}; its spec wants {wanted}.")
+    new: dict[str, Any] = {"shape": spec.result_shape(slot), "dtype": jnp.dtype(dtype), "weak_type": False}
+    mesh = a.sharding.mesh if not a.sharding.mesh.empty else b.sharding.mesh
+    if not mesh.empty:
+        new["sharding"] = out_sharding or NamedSharding(mesh, _partition(slot, spec, a, b))
+    return a.update(**new)
+
+
+def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> PartitionSpec:
+    """Under explicit mesh axes a result dimension is sharded as the operand dimension it comes from.
+
+    Contracted dimensions are summed over their shards. A sharded spatial dimension would need its neighbours' borders.
+    """
+    parts: dict[str, Any] = {}
+    for kind, aval in zip(KINDS[slot], (a, b), strict=False):
+        names = tuple(aval.sharding.spec) + (None,) * (aval.ndim - len(aval.sharding.spec))
+        spatial = names[:-2] if kind == "kernel" else names[1:-1]
+        grouped = spec.groups > 1 and names[-1] is not None
+        if any(spatial) or grouped:
+            raise ValueError(
+                f"the {kind} of a convolution is sharded as {aval.sharding.spec}; under explicit mesh axes only batch and, "
+                "without groups, channels can be. Reshard it, or use Auto axes."
+            )
+        parts |= {"I": names[-2], "O": names[-1]} if kind == "kernel" else {"N": names[0]}
+        if kind != "kernel":
+            parts.setdefault("I" if kind == "input" else "O", names[-1])
+    middle = (None,) * spec.rank
+    return {
+        "input": PartitionSpec(parts.get("N"), *middle, parts.get("I")),
+        "output": PartitionSpec(parts.get("N"), *middle, parts.get("O")),
+        "kernel": PartitionSpec(*middle, parts.get("I"), parts.get("O")),
+    }[KINDS[slot][2]]
+
+
+def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):
+    """The algorithm is chosen here, where the platform of the program is known."""
+
+    def compute(x: jax.Array, y: jax.Array, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: Any, **_):
+        return execute(slot, spec, Target(platform, dtype, precision), algorithm, x, y)
+
+    # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
+    plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    return mlir.lower_fun(compute, multiple_results=False)(ctx.replace(avals_in=plain), a, b, **params)
+
+
+def _primitive(slot: Slot) -> Primitive:
+    primitive = Primitive(f"conv_{slot}")
+    static = ("spec", "dtype", "precision", "algorithm", "out_sharding")
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
+    primitive.def_abstract_eval(functools.partial(_abstract_eval, slot))
+    for platform in PLATFORMS:
+        mlir.register_lowering(primitive, functools.partial(_lower, slot, platform), platform=platform)
+    return primitive
+
+
+SLOT_OF: dict[Kind, Slot] = {kinds[2]: slot for slot, kinds in KINDS.items()}
+PRIMITIVES: dict[Slot, Primitive] = {slot: _primitive(slot) for slot in KINDS}

@@ -1,0 +1,8 @@
+"""Which algorithm computes a slot, why, and its execution."""
+
+from .execute import execute as execute
+from .plan import Candidate as Candidate
+from .plan import Plan as Plan
+from .plan import choose as choose
+from .plan import plan as plan
+from .plan import why_not as why_not

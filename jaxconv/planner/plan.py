@@ -1,0 +1,156 @@
+"""Choose an algorithm from shapes and the target, and explain the choice."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+
+from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
+from ..lowerings import REGISTRY, Lowering, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One algorithm of a plan: its name, whether it was chosen, and the sentence that says why or why not."""
+
+    name: str
+    chosen: bool
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What computes one slot of one convolution, and why; print it.
+
+    Attributes:
+      spec: the convolution.
+      slot: the array that is computed.
+      platform: of the compiled program.
+      multiply_adds: products of real data, the same for every algorithm's definition of the result.
+      bytes: least memory traffic.
+      candidates: every registered algorithm with its verdict.
+    """
+
+    spec: ConvSpec
+    slot: Slot
+    platform: str
+    multiply_adds: int
+    bytes: int
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the chosen algorithm."""
+        return next(c.name for c in self.candidates if c.chosen)
+
+    def __str__(self) -> str:
+        """The choice, one line for each candidate."""
+        left, right = self.spec.operand_shapes(self.slot)
+        lines = [
+            f"{self.slot} {left} x {right} -> {self.spec.result_shape(self.slot)} on {self.platform}",
+            f"  {self.multiply_adds:,} multiply-adds, at least {self.bytes:,} bytes",
+        ]
+        lines += [f"  {'->' if c.chosen else '  '} {c.name}: {c.reason}" for c in self.candidates]
+        return "\n".join(lines)
+
+
+def why_not(algorithm: str | None, slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
+    """None if `algorithm` can compute the slot (or none is forced), else why it can't.
+
+    Raises:
+      ValueError: if there is no algorithm of that name.
+    """
+    if algorithm is None:
+        return None
+    if algorithm not in REGISTRY:
+        raise ValueError(f"algorithm={algorithm!r} is not known; use None or one of {', '.join(REGISTRY)}.")
+    return REGISTRY[algorithm].supports(slot, spec, dtype, precision)
+
+
+def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> tuple[Lowering, str]:
+    """The algorithm for a slot on a target, and the reason; a forced one has been found able before.
+
+    The reasons without a number are about the forms that XLA has; those for the CPU were measured
+    (benchmarks/README.md).
+    """
+    if algorithm is not None:
+        return REGISTRY[algorithm], "forced"
+    if slot == "weight_grad":
+        if any(a.dilation > 1 for a in spec.axes):
+            return _shifted("XLA's own program for a dilated kernel has a window as large as the map")
+        if spec.rank > 3:
+            return _shifted("XLA has no fast convolution of more than three spatial dimensions")
+        if target.platform == "cpu" and (slow := _slow_on_cpu(spec)):
+            return _shifted(slow)
+    return REGISTRY["direct"], "XLA's own convolution"
+
+
+def plan(
+    spec: ConvSpec,
+    slot: Slot = "forward",
+    *,
+    platform: str | None = None,
+    dtype: Any = jnp.float32,
+    algorithm: str | None = None,
+    precision: Any = None,
+) -> Plan:
+    """Explains which algorithm computes one slot of a convolution.
+
+    Args:
+      spec: the convolution.
+      slot: "forward", "input_grad" (a transposed convolution is one) or "weight_grad".
+      platform: "cpu", "cuda" or "tpu"; by default JAX's default backend.
+      dtype: of the result.
+      algorithm: a forced choice, as in `conv`.
+      precision: as in `conv`.
+
+    Returns:
+      A `Plan`: every candidate, and why it was chosen or not.
+
+    Raises:
+      ValueError: for an unknown slot or algorithm, or a forced algorithm that can't compute the slot.
+
+    Example:
+      >>> from jaxconv.geometry import Axis, ConvSpec
+      >>> spec = ConvSpec(1, 4, 4, 4, (Axis(8, 3),))
+      >>> print(plan(spec, "weight_grad", platform="cpu"))
+      weight_grad (1, 8, 4) x (1, 6, 4) -> (3, 1, 4) on cpu
+        72 multiply-adds, at least 248 bytes
+           direct: applies, but shifted_matmul is preferred
+        -> shifted_matmul: XLA's CPU backend expands a grouped weight gradient into a dense one
+    """
+    if slot not in get_args(Slot):
+        raise ValueError(f"slot={slot!r} is not known; use one of {', '.join(get_args(Slot))}.")
+    if refusal := why_not(algorithm, slot, spec, dtype, precision):
+        raise ValueError(f"algorithm={algorithm!r} is not possible here: {refusal}")
+    target = Target(platform or jax.default_backend(), jnp.dtype(dtype), precision)
+    chosen, reason = choose(slot, spec, target, algorithm)
+    candidates = tuple(
+        Candidate(
+            name,
+            name == chosen.name,
+            reason
+            if name == chosen.name
+            else lowering.supports(slot, spec, dtype, precision) or f"applies, but {chosen.name} is preferred",
+        )
+        for name, lowering in REGISTRY.items()
+    )
+    moved = bytes_moved(spec, slot, target.dtype.itemsize)
+    return Plan(spec, slot, target.platform, multiply_adds(spec), moved, candidates)
+
+
+def _shifted(reason: str) -> tuple[Lowering, str]:
+    return REGISTRY["shifted_matmul"], reason
+
+
+def _slow_on_cpu(spec: ConvSpec) -> str | None:
+    if spec.groups > 1:
+        return "XLA's CPU backend expands a grouped weight gradient into a dense one"
+    if spec.rank == 3:
+        return "XLA's CPU backend takes about twice the time in three dimensions"
+    if all(a.kernel == 1 for a in spec.axes):
+        return "a 1x1 kernel's weight gradient is one matrix product"
+    return None

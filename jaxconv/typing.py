@@ -1,0 +1,12 @@
+"""Names of options as types."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .geometry.padding import Padding as Padding
+from .geometry.spec import Slot as Slot
+
+Layout = Literal["channels_last", "channels_first"]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+Algorithm = Literal["direct", "shifted_matmul"]
