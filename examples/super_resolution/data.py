@@ -1,0 +1,191 @@
+"""Photographs, split whole into training and held-out ones, and an endless stream of patch pairs cut from them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import numpy as np
+
+from . import images
+from .imresize import imresize
+
+# In every scikit-image wheel. The two motorcycles are one scene from two places: they stay on the same side.
+SKIMAGE_HELD_OUT = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png")
+SKIMAGE_TRAINING = (
+    *("brick.png", "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png"),
+    *("motorcycle_left.png", "motorcycle_right.png", "page.png", "retina.jpg", "rocket.jpg", "text.png"),
+)
+# Where Debian's mate-backgrounds and lomiri-wallpapers-16.04 put theirs.
+DEBIAN_FOLDERS = (Path("/usr/share/backgrounds/mate/nature"), Path("/usr/share/backgrounds"))
+DEBIAN_NO_PHOTOGRAPH = "analogpattern"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where photographs come from and how they are cut."""
+
+    data: str = "skimage"
+    """Photographs: "skimage" (in the scikit-image wheel), "debian" (/usr/share/backgrounds), or a folder."""
+    holdout: float = 0.2
+    """Share of a folder's photographs held out of training: the last ones by name, so that a burst of shots
+    stays together. The skimage set has a fixed split."""
+    halve_jpeg: bool = True
+    """Shrink JPEG files 2x first: it removes most of the blocks and ringing that JPEG leaves behind."""
+    patch: int = 24
+    """Side of a training patch in low-resolution pixels."""
+    flat: float = 0.01
+    """Leave out places where neighbouring pixels differ by less than this on average (white is 1)."""
+    batch_size: int = 16
+    """Patches per step, over all devices together."""
+
+
+class Photo(NamedTuple):
+    """One photograph's luma, divided by 255 and cropped to a multiple of the scale, and its bicubic reduction."""
+
+    name: str
+    high: np.ndarray
+    low: np.ndarray
+
+
+class Tile(NamedTuple):
+    """The upper left corner of a patch, in low-resolution pixels of photograph number `photo`."""
+
+    photo: int
+    top: int
+    left: int
+
+
+def find(config: DataConfig) -> tuple[list[Path], list[Path]]:
+    """Paths of the training and of the held-out photographs."""
+    if config.data == "skimage":
+        return _skimage(SKIMAGE_TRAINING), _skimage(SKIMAGE_HELD_OUT)
+    paths = _debian() if config.data == "debian" else list_folder(Path(config.data))
+    if not 0 < config.holdout < 1:
+        raise ValueError(f"holdout={config.holdout} must be a share between 0 and 1, for example 0.2")
+    if len(paths) < 2:
+        raise ValueError(f"{config.data} holds one photograph; at least one to train and one to hold out are needed")
+    held_out = min(max(1, round(len(paths) * config.holdout)), len(paths) - 1)
+    return paths[:-held_out], paths[-held_out:]
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """The image files of a folder by name.
+
+    Raises:
+        ValueError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"no folder {str(folder)!r}; give skimage, debian or an existing folder of photographs")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in images.SUFFIXES)
+    if not paths:
+        raise ValueError(f"no photographs in {folder}: it needs files named {', '.join(images.SUFFIXES)}")
+    return paths
+
+
+def _skimage(names: Sequence[str]) -> list[Path]:
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"this scikit-image brings no {', '.join(missing)}: name a folder of photographs instead")
+    return [folder / name for name in names]
+
+
+def _debian() -> list[Path]:
+    folders = [folder for folder in DEBIAN_FOLDERS if folder.is_dir()]
+    paths = [path for folder in folders for path in sorted(folder.glob("*.jpg")) if path.stem != DEBIAN_NO_PHOTOGRAPH]
+    if not paths:
+        raise ValueError(
+            "no photographs in /usr/share/backgrounds: install Debian's mate-backgrounds or"
+            " lomiri-wallpapers-16.04, or name a folder of photographs"
+        )
+    return paths
+
+
+def load_photo(path: Path, *, scale: int, minimum: int, halve_jpeg: bool) -> Photo:
+    """Reads one photograph; `minimum` is the smallest low-resolution side that will do."""
+    y = images.luma(images.read(path).pixels) / 255
+    if halve_jpeg and path.suffix.lower() in (".jpg", ".jpeg"):
+        y = imresize(y, Fraction(1, 2))
+    height, width = (side // scale for side in y.shape)
+    if min(height, width) < minimum:
+        raise ValueError(
+            f"{path} is too small: {y.shape[0]}x{y.shape[1]} pixels, at scale {scale} it needs"
+            f" {minimum * scale} on each side; remove it or lower the patch size"
+        )
+    y = y[: height * scale, : width * scale]
+    return Photo(path.name, y.astype(np.float32), imresize(y, Fraction(1, scale)).astype(np.float32))
+
+
+def load(
+    paths: Sequence[Path], config: DataConfig, scale: int, *, track: Callable[[Iterable], Iterable] = iter
+) -> list[Photo]:
+    """Reads photographs; `track` wraps the loop in a progress display."""
+    return [
+        load_photo(path, scale=scale, minimum=config.patch, halve_jpeg=config.halve_jpeg) for path in track(paths)
+    ]
+
+
+def fingerprint(photos: Sequence[Photo]) -> str:
+    """Changes when any pixel of any photograph does."""
+    digest = sha256()
+    for photo in photos:
+        digest.update(str(photo.high.shape).encode())
+        digest.update(photo.high.tobytes())
+    return digest.hexdigest()
+
+
+def tiles(photos: Sequence[Photo], config: DataConfig) -> list[Tile]:
+    """Half-overlapping places to cut patches from, without those that show nothing (sky teaches no edges)."""
+    size, stride = config.patch, max(1, config.patch // 2)
+    found = []
+    for number, photo in enumerate(photos):
+        for top in range(0, photo.low.shape[0] - size + 1, stride):
+            for left in range(0, photo.low.shape[1] - size + 1, stride):
+                patch = photo.low[top : top + size, left : left + size]
+                contrast = np.abs(np.diff(patch, axis=0)).mean() + np.abs(np.diff(patch, axis=1)).mean()
+                if contrast > config.flat:
+                    found.append(Tile(number, top, left))
+    if not found:
+        raise ValueError(f"every patch of {len(photos)} photographs is flat: lower flat={config.flat}")
+    return found
+
+
+class Cut(grain.transforms.RandomMap):
+    """Cuts a pair of patches near a tile and turns it into one of its eight mirror images."""
+
+    def __init__(self, photos: Sequence[Photo], config: DataConfig, scale: int):
+        self.photos, self.size, self.scale = photos, config.patch, scale
+
+    def random_map(self, element: Tile, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        photo, size, scale = self.photos[element.photo], self.size, self.scale
+        limits = (photo.low.shape[0] - size, photo.low.shape[1] - size)
+        shift = rng.integers(0, max(1, size // 2), 2)
+        top, left = (min(int(at), limit) for at, limit in zip((element.top, element.left) + shift, limits, strict=True))
+        low = photo.low[top : top + size, left : left + size]
+        high = photo.high[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+        turns, mirror = rng.integers(0, 4), rng.integers(0, 2)
+        pair = {"low": np.rot90(low, turns), "high": np.rot90(high, turns)}
+        return {name: np.ascontiguousarray(p[:, ::-1] if mirror else p)[..., None] for name, p in pair.items()}
+
+
+def batches(photos: Sequence[Photo], config: DataConfig, *, scale: int, seed: int) -> grain.DatasetIterator:
+    """An endless iterator of {"low": (batch, p, p, 1), "high": (batch, p·scale, p·scale, 1)}.
+
+    A batch is a function of the seed and its number alone, and the iterator's state is that number
+    (`get_state`, `set_state`). Two threads cut the next batches while the device computes.
+    """
+    stream = (
+        grain.MapDataset.source(tiles(photos, config))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(Cut(photos, config, scale))
+        .batch(config.batch_size)
+    )
+    return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
