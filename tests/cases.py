@@ -8,12 +8,17 @@ pass unseen.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+import jaxconv
 from tests import oracle
+
+SLOTS = ("forward", "input_grad", "weight_grad")
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,38 @@ def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -
     if np.dtype(dtype).kind == "c":
         values = values + 1j * rng.standard_normal(shape)
     return values.astype(dtype)
+
+
+def all_slots(case: Case, layout: str = "channels_last", **options: Any) -> Callable[..., dict[str, Any]]:
+    """jaxconv's three operators as one function of (x, kernel, g), which are channels-last in any layout."""
+    first = layout == "channels_first"
+    options = {**case.options, "layout": layout, **options}
+    input_shape = (case.batch, case.channels[0], *case.size) if first else case.x_shape
+
+    def enter(a: Any) -> Any:
+        return jnp.moveaxis(a, -1, 1) if first else a
+
+    def leave(a: Any) -> Any:
+        return jnp.moveaxis(a, 1, -1) if first else a
+
+    def run(x: Any, kernel: Any, g: Any) -> dict[str, Any]:
+        x, g = enter(x), enter(g)
+        return {
+            "forward": leave(jaxconv.conv(x, kernel, **options)),
+            "input_grad": leave(jaxconv.conv_input_grad(g, kernel, input_shape, **options)),
+            "weight_grad": jaxconv.conv_weight_grad(x, g, case.kernel_shape, **options),
+        }
+
+    return run
+
+
+def expected_slots(case: Case, x: Any, kernel: Any, g: Any) -> dict[str, np.ndarray]:
+    """What the oracle says of the three operators."""
+    return {
+        "forward": oracle.forward(x, kernel, **case.options),
+        "input_grad": oracle.input_grad(g, kernel, case.x_shape, **case.options),
+        "weight_grad": oracle.weight_grad(x, g, case.kernel_shape, **case.options),
+    }
 
 
 CASES = (

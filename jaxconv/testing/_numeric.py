@@ -29,3 +29,8 @@ def widest(array: Array) -> np.ndarray:
 def norm(array: Array) -> float:
     """The Euclidean norm of all elements."""
     return float(np.linalg.norm(widest(array).ravel()))
+
+
+def largest(array: Array) -> float:
+    """The largest absolute value; 0 of none."""
+    return float(np.max(np.abs(widest(array)), initial=0))

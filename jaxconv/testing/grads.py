@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._numeric import FACTOR, norm, spacing, widest
-from .close import assert_close
+from ._numeric import FACTOR, largest, norm, spacing, widest
+from .close import compare
 
 
 def check_grads(
@@ -24,7 +24,6 @@ def check_grads(
     multilinear: bool = False,
     contraction: int | None = None,
     step: float | None = None,
-    tolerance: float | None = None,
     seed: int = 0,
 ) -> None:
     """Assert that derivatives of `fn` in forward and reverse mode are the differences of `fn`.
@@ -37,24 +36,22 @@ def check_grads(
     With `multilinear=True` the difference is f(x + v) - f(x), a step of one. Where f is affine in each
     argument, as convolutions, matrix products and einsums are, it is the derivative exactly and only rounding
     is tolerated; the jvp and vjp of such an f are again affine in each argument, so that this holds at any
-    order. Otherwise it is the central difference (f(x + h·v) - f(x - h·v)) / 2h with error h²·f'''/6 +
-    eps·f/h, both of the size eps^(2/3) at h = eps^(1/3).
+    order. Otherwise it is the central difference D(h) = (f(x + h·v) - f(x - h·v)) / 2h, extrapolated to h = 0
+    from h and 2h. What is tolerated is the distance of those two, three times the error of the nearer before
+    extrapolation, and the rounding of f divided by h. Both fall as eps^(2/3) at the default h = eps^(1/3).
 
     Args:
         fn: A function of arrays or pytrees of arrays, with any pytree of arrays as result. Integer arguments
             are held fixed and integer results are ignored. Complex numbers follow JAX: v and ct move in the
             whole plane.
-        args: Where to differentiate. For central differences their size, and that of the third derivatives
-            there, should be about one.
+        args: Where to differentiate. For central differences f should be smooth from x - 2h·v to x + 2h·v.
         order: The highest derivative to check.
         modes: "fwd", "rev" or both.
         multilinear: Whether `fn` is affine in each array of `args` alone.
         contraction: How many products are summed for one element of the result; None takes the size of the
-            largest argument, an upper bound for multilinear functions. Used with `multilinear` only.
+            largest argument, an upper bound for multilinear functions.
         step: The h of central differences, in units of v, whose elements lie between 0.5 and 1.5; None is
             eps^(1/3).
-        tolerance: What central differences may be off by, relative to the largest |f| or |difference|; None
-            is 30 · eps^(2/3): 7e-4 in float32, 1e-9 in float64.
         seed: Seeds the directions.
 
     Raises:
@@ -72,7 +69,7 @@ def check_grads(
         >>> @jax.custom_jvp
         ... def square(x):
         ...     return x * x
-        >>> square.defjvp(lambda primals, tangents: (primals[0] ** 2, primals[0] * tangents[0]))
+        >>> _ = square.defjvp(lambda primals, tangents: (primals[0] ** 2, primals[0] * tangents[0]))
         >>> check_grads(square, (x,), modes=("fwd",))
         Traceback (most recent call last):
         ...
@@ -87,7 +84,7 @@ def check_grads(
     if not leaves:
         raise ValueError("args hold no floating-point or complex array to differentiate with respect to.")
     contraction = contraction or max(1, *(leaf.size for leaf in leaves))
-    checker = _Checker(tuple(modes), multilinear, contraction, step, tolerance, np.random.default_rng(seed))
+    checker = _Checker(tuple(modes), multilinear, contraction, step, np.random.default_rng(seed))
     checker.check(flat_fn, leaves, names, order)
 
 
@@ -123,10 +120,12 @@ def _vjp_of(fn: _Function, n: int) -> _Function:
 
 @dataclass(frozen=True)
 class _Move:
-    """What one argument's step does to each result, and how large the subtracted numbers were."""
+    """What one argument's step along v does to each result, and how far off that may be in any element."""
 
+    v: jax.Array
     differences: list[np.ndarray]
-    scales: list[float]
+    rounding: list[float]
+    truncation: list[float]
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,6 @@ class _Checker:
     multilinear: bool
     contraction: int
     step: float | None
-    tolerance: float | None
     rng: np.random.Generator
 
     def check(
@@ -150,7 +148,7 @@ class _Checker:
         moves = [self._move(fn, args, i, tangents[i], results, eps) for i in range(n)]
         if "fwd" in self.modes:
             for i, name in enumerate(names):
-                self._check_fwd(fn, args, i, tangents[i], moves[i], eps, f"fwd{outer} with respect to {name}")
+                self._check_fwd(fn, args, i, moves[i], f"fwd{outer} with respect to {name}")
             if order > 1:
                 more = [f"the tangent of {name}" for name in names]
                 self.check(_jvp_of(fn, n), args + tangents, names + more, order - 1, f" of fwd{outer}")
@@ -158,7 +156,7 @@ class _Checker:
             gradients = jax.vjp(fn, *args)[1](cotangents)
             for i, name in enumerate(names):
                 label = f"rev{outer} with respect to {name}, <vjp(ct), v> against <ct, difference>"
-                self._check_rev(gradients[i], tangents[i], cotangents, moves[i], eps, label)
+                self._check_rev(gradients[i], cotangents, moves[i], eps, label)
             if order > 1:
                 more = [f"cotangent {j}" for j in range(len(cotangents))]
                 self.check(_vjp_of(fn, n), args + cotangents, names + more, order - 1, f" of rev{outer}")
@@ -172,55 +170,54 @@ class _Checker:
             directions.append(jnp.asarray(size * phase, array.dtype))
         return directions
 
+    def _relative(self, eps: float) -> float:
+        return FACTOR * eps * math.sqrt(self.contraction)
+
     def _move(
         self, fn: _Function, args: list[jax.Array], i: int, v: jax.Array, results: list[jax.Array], eps: float
     ) -> _Move:
-        """The difference of `fn` for its i-th argument along v: exact if multilinear, else central."""
+        def at(t: float) -> list[np.ndarray]:
+            return [widest(a) for a in fn(*args[:i], args[i] + t * v, *args[i + 1 :])]
 
-        def at(t: float) -> list[jax.Array]:
-            return fn(*args[:i], args[i] + t * v, *args[i + 1 :])
-
+        h = 1.0 if self.multilinear else self.step or eps ** (1 / 3)
+        move = _Move(v, [], [], [])
         if self.multilinear:
-            end, start, length = at(1.0), results, 1.0
+            ends = zip(at(1.0), map(widest, results), strict=True)
+            move.differences.extend(high - low for high, low in ends)
+            move.truncation.extend(0.0 for _ in results)
         else:
-            h = self.step or eps ** (1 / 3)
-            end, start, length = at(h), at(-h), 2 * h
-        move = _Move([], [])
-        for high, low in zip(map(widest, end), map(widest, start), strict=True):
-            difference = (high - low) / length
-            move.differences.append(difference)
-            move.scales.append(max(np.max(np.abs(a), initial=0) for a in (high, low, difference)))
+            for a, b, c, d in zip(at(2 * h), at(h), at(-h), at(-2 * h), strict=True):
+                wide, narrow = (a - d) / (4 * h), (b - c) / (2 * h)
+                move.differences.append((4 * narrow - wide) / 3)
+                move.truncation.append(largest(wide - narrow))
+        # The function rounds its value, the step rounds the argument, and both are divided by h.
+        for result, difference in zip(results, move.differences, strict=True):
+            value = largest(result) + h * largest(difference)
+            move.rounding.append(
+                (self._relative(eps) * value + eps * largest(args[i]) * largest(difference)) / h
+            )
         return move
 
-    def _relative(self, eps: float) -> float:
-        """What an element may be off by, relative to the scale of its move."""
-        if self.multilinear:
-            return FACTOR * eps * math.sqrt(self.contraction)
-        return self.tolerance or 30 * eps ** (2 / 3)
-
-    def _check_fwd(
-        self, fn: _Function, args: list[jax.Array], i: int, v: jax.Array, move: _Move, eps: float, label: str
-    ) -> None:
-        _, tangents = jax.jvp(lambda a: fn(*args[:i], a, *args[i + 1 :]), (args[i],), (v,))
-        for got, want, scale in zip(tangents, move.differences, move.scales, strict=True):
-            assert_close(got, want, scale=scale, eps=self._relative(eps), factor=1, label=label)
+    def _check_fwd(self, fn: _Function, args: list[jax.Array], i: int, move: _Move, label: str) -> None:
+        _, tangents = jax.jvp(lambda a: fn(*args[:i], a, *args[i + 1 :]), (args[i],), (move.v,))
+        for got, want, *errors in zip(
+            tangents, move.differences, move.rounding, move.truncation, strict=True
+        ):
+            _compare(got, want, *errors, label)
 
     def _check_rev(
-        self,
-        gradient: jax.Array,
-        v: jax.Array,
-        cotangents: list[jax.Array],
-        move: _Move,
-        eps: float,
-        label: str,
+        self, gradient: jax.Array, cotangents: list[jax.Array], move: _Move, eps: float, label: str
     ) -> None:
+        # JAX's vjp is the transpose without conjugation; only the real part is linear if f is not holomorphic.
+        got = np.sum(widest(gradient) * widest(move.v)).real
+        wanted = sum(np.sum(widest(ct) * d).real for ct, d in zip(cotangents, move.differences, strict=True))
         # Errors of elements are independent, so those of a product with a vector grow with its norm.
-        # JAX's vjp is the transpose without conjugation; of non-holomorphic functions only the real part is
-        # linear.
-        got = np.sum(widest(gradient) * widest(v)).real
-        scale = norm(v) * np.max(np.abs(widest(gradient)), initial=0)
-        wanted = 0.0
-        for ct, difference, size in zip(cotangents, move.differences, move.scales, strict=True):
-            wanted += np.sum(widest(ct) * difference).real
-            scale += norm(ct) * size
-        assert_close(got, wanted, scale=scale, eps=self._relative(eps), factor=1, label=label)
+        rounding = self._relative(eps) * largest(gradient) * norm(move.v)
+        rounding += sum(norm(ct) * error for ct, error in zip(cotangents, move.rounding, strict=True))
+        truncation = sum(norm(ct) * error for ct, error in zip(cotangents, move.truncation, strict=True))
+        _compare(got, wanted, rounding, truncation, label)
+
+
+def _compare(got: Any, wanted: Any, rounding: float, truncation: float, label: str) -> None:
+    tolerance = np.full(np.shape(wanted), rounding + truncation)
+    compare(got, wanted, tolerance, lambda _: f"rounding {rounding:.4g} + truncation {truncation:.4g}", label)

@@ -51,10 +51,19 @@ def check_trilinear(
         >>> rng = np.random.default_rng(0)
         >>> x, kernel, g = (rng.normal(size=s).astype(np.float32) for s in [(2, 9, 3), (3, 3, 4), (2, 5, 4)])
         >>> check_trilinear(x, kernel, g, stride=2, padding=1)
-        >>> check_trilinear(x[0].T, kernel[0], g[0, 0], operators=(np.dot, np.outer, np.dot))
+
+        Three functions of one's own, the last of them wrong by a factor:
+
+        >>> x, kernel, g = np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([[2.0]])
+        >>> operators = (lambda x, w: x @ w, lambda g, w: g @ w.T, lambda x, g: x.T @ g / 2)
+        >>> check_trilinear(x, kernel, g, operators=operators)
         Traceback (most recent call last):
         ...
-        AssertionError: forward(x, kernel): got shape (9, 4), wanted (4,).
+        AssertionError: the operators are not the derivatives of one trilinear form:
+          <forward(x, kernel), g> = 22.0
+          <input_grad(g, kernel), x> = 22.0
+          <weight_grad(x, g), kernel> = 11.0
+          tolerance 2.809e-14 = 4 · eps 2.22e-16 · √2 · norms 22.36
     """
     if operators is None:
         operators = _jaxconv_operators(np.shape(x), np.shape(kernel), options)
