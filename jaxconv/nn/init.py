@@ -45,6 +45,7 @@ def transposed(base: Initializer, *, groups: int = 1) -> Initializer:
       ValueError: when called, if `groups` does not divide `in`.
 
     Example:
+      >>> import jax
       >>> kernel = transposed(lecun_normal())(jax.random.key(0), (3, 3, 2, 5))
       >>> kernel.shape
       (3, 3, 2, 5)
@@ -85,6 +86,7 @@ def bilinear(strides: int | Sequence[int]) -> Initializer:
       doi:10.1109/CVPR.2015.7298965.
 
     Example:
+      >>> import jax
       >>> bilinear(2)(jax.random.key(0), (4, 1, 1)).ravel()
       Array([0.25, 0.75, 0.75, 0.25], dtype=float32)
     """
@@ -123,6 +125,7 @@ def icnr(factor: int | Sequence[int], base: Initializer = _LECUN_NORMAL) -> Init
       Aitken et al., Checkerboard artifact free sub-pixel convolution, 2017, arXiv:1707.02937.
 
     Example:
+      >>> import jax
       >>> kernel = icnr(2)(jax.random.key(0), (3, 3, 5, 8))  # two channels of 2 x 2 sub-pixels
       >>> bool((kernel[..., :4] == kernel[..., :1]).all()), bool((kernel[..., 4:] == kernel[..., :1]).any())
       (True, False)
@@ -167,6 +170,7 @@ def icnr_transpose(
       Aitken et al., Checkerboard artifact free sub-pixel convolution, 2017, arXiv:1707.02937.
 
     Example:
+      >>> import jax
       >>> ones = jax.nn.initializers.ones
       >>> icnr_transpose(2, ones)(jax.random.key(0), (4, 1, 1)).ravel()  # SAME crops one
       Array([0., 1., 1., 0.], dtype=float32)

@@ -86,6 +86,7 @@ class Conv(nnx.Conv):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = Conv(3, 4, kernel_size=(3, 3), strides=2, rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((1, 8, 6, 3))).shape, layer.kernel.shape, layer.bias.shape
       ((1, 4, 3, 4), (3, 3, 3, 4), (4,))
@@ -162,6 +163,7 @@ class DepthwiseConv(Conv):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = DepthwiseConv(3, (5, 3), channel_multiplier=2, rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((1, 8, 6, 3))).shape, layer.kernel.shape
       ((1, 8, 6, 6), (5, 3, 1, 6))
@@ -209,6 +211,7 @@ class SeparableConv(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = SeparableConv(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((1, 8, 6, 3))).shape
       (1, 4, 3, 8)
@@ -269,6 +272,7 @@ class CausalConv(Conv):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = CausalConv(1, 1, 3, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0))
       >>> layer(jnp.array([[1.0], [10.0], [100.0], [1000.0]])).ravel().tolist()
       [1.0, 11.0, 111.0, 1110.0]

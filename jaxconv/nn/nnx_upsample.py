@@ -78,6 +78,7 @@ class ConvTranspose(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = ConvTranspose(3, 4, kernel_size=(4, 4), strides=2, rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((1, 5, 6, 3))).shape, layer.kernel.shape
       ((1, 10, 12, 4), (4, 4, 4, 3))
@@ -179,6 +180,7 @@ class CausalConvTranspose(ConvTranspose):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = CausalConvTranspose(1, 1, 4, 2, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0))
       >>> layer(jnp.array([[1.0], [10.0], [100.0]])).ravel()
       Array([  1.,   1.,  11.,  11., 110., 110.], dtype=float32)
@@ -224,6 +226,7 @@ class SubpixelConv(Conv):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = SubpixelConv(3, 1, (3, 3), factor=2, rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((1, 8, 6, 3))).shape, layer.kernel.shape
       ((1, 16, 12, 1), (3, 3, 3, 4))
@@ -274,6 +277,7 @@ class ResizeConv(Conv):
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from flax import nnx
       >>> layer = ResizeConv(3, 4, (3, 3), factor=(2, 3), rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((1, 8, 6, 3))).shape
       (1, 16, 18, 4)
