@@ -208,7 +208,7 @@ class _Checker:
     def _check_rev(
         self, gradient: jax.Array, cotangents: list[jax.Array], move: _Move, eps: float, label: str
     ) -> None:
-        # JAX's vjp is the transpose without conjugation; only the real part is linear if f is not holomorphic.
+        # JAX's vjp is the transpose without conjugation; the real part is linear for any f.
         got = np.sum(widest(gradient) * widest(move.v)).real
         wanted = sum(np.sum(widest(ct) * d).real for ct, d in zip(cotangents, move.differences, strict=True))
         # Errors of elements are independent, so those of a product with a vector grow with its norm.
