@@ -14,7 +14,7 @@ from . import images
 from .imresize import imresize
 
 # In every scikit-image wheel. The two motorcycles are one scene from two places: they stay on the same side.
-SKIMAGE_HELD_OUT = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png")
+SKIMAGE_HELD_OUT = ("astronaut.png", "coffee.png", "camera.png", "chelsea.png")
 SKIMAGE_TRAINING = (
     *("brick.png", "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png"),
     *("motorcycle_left.png", "motorcycle_right.png", "page.png", "retina.jpg", "rocket.jpg", "text.png"),
@@ -67,7 +67,9 @@ def find(config: DataConfig) -> tuple[list[Path], list[Path]]:
     if not 0 < config.holdout < 1:
         raise ValueError(f"holdout={config.holdout} must be a share between 0 and 1, for example 0.2")
     if len(paths) < 2:
-        raise ValueError(f"{config.data} holds one photograph; at least one to train and one to hold out are needed")
+        raise ValueError(
+            f"{config.data} holds one photograph; at least one to train and one to hold out are needed"
+        )
     held_out = min(max(1, round(len(paths) * config.holdout)), len(paths) - 1)
     return paths[:-held_out], paths[-held_out:]
 
@@ -79,7 +81,9 @@ def list_folder(folder: Path) -> list[Path]:
         ValueError: there is no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise ValueError(f"no folder {str(folder)!r}; give skimage, debian or an existing folder of photographs")
+        raise ValueError(
+            f"no folder {str(folder)!r}; give skimage, debian or an existing folder of photographs"
+        )
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in images.SUFFIXES)
     if not paths:
         raise ValueError(f"no photographs in {folder}: it needs files named {', '.join(images.SUFFIXES)}")
@@ -92,13 +96,20 @@ def _skimage(names: Sequence[str]) -> list[Path]:
     folder = Path(skimage.__file__).parent / "data"
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"this scikit-image brings no {', '.join(missing)}: name a folder of photographs instead")
+        raise ValueError(
+            f"this scikit-image brings no {', '.join(missing)}: name a folder of photographs instead"
+        )
     return [folder / name for name in names]
 
 
 def _debian() -> list[Path]:
     folders = [folder for folder in DEBIAN_FOLDERS if folder.is_dir()]
-    paths = [path for folder in folders for path in sorted(folder.glob("*.jpg")) if path.stem != DEBIAN_NO_PHOTOGRAPH]
+    paths = [
+        path
+        for folder in folders
+        for path in sorted(folder.glob("*.jpg"))
+        if path.stem != DEBIAN_NO_PHOTOGRAPH
+    ]
     if not paths:
         raise ValueError(
             "no photographs in /usr/share/backgrounds: install Debian's mate-backgrounds or"
@@ -107,18 +118,23 @@ def _debian() -> list[Path]:
     return paths
 
 
+def read_pixels(path: Path, *, scale: int, halve_jpeg: bool) -> np.ndarray:
+    """A photograph in [0, 1], cropped on the right and below to a multiple of the scale."""
+    pixels = images.read(path).pixels
+    if halve_jpeg and path.suffix.lower() in (".jpg", ".jpeg"):
+        pixels = imresize(pixels, Fraction(1, 2))
+    height, width = (side // scale * scale for side in pixels.shape[:2])
+    return pixels[:height, :width]
+
+
 def load_photo(path: Path, *, scale: int, minimum: int, halve_jpeg: bool) -> Photo:
     """Reads one photograph; `minimum` is the smallest low-resolution side that will do."""
-    y = images.luma(images.read(path).pixels) / 255
-    if halve_jpeg and path.suffix.lower() in (".jpg", ".jpeg"):
-        y = imresize(y, Fraction(1, 2))
-    height, width = (side // scale for side in y.shape)
-    if min(height, width) < minimum:
+    y = images.luma(read_pixels(path, scale=scale, halve_jpeg=halve_jpeg)) / 255
+    if min(y.shape) < minimum * scale:
         raise ValueError(
             f"{path} is too small: {y.shape[0]}x{y.shape[1]} pixels, at scale {scale} it needs"
             f" {minimum * scale} on each side; remove it or lower the patch size"
         )
-    y = y[: height * scale, : width * scale]
     return Photo(path.name, y.astype(np.float32), imresize(y, Fraction(1, scale)).astype(np.float32))
 
 
@@ -127,7 +143,8 @@ def load(
 ) -> list[Photo]:
     """Reads photographs; `track` wraps the loop in a progress display."""
     return [
-        load_photo(path, scale=scale, minimum=config.patch, halve_jpeg=config.halve_jpeg) for path in track(paths)
+        load_photo(path, scale=scale, minimum=config.patch, halve_jpeg=config.halve_jpeg)
+        for path in track(paths)
     ]
 
 
@@ -166,12 +183,16 @@ class Cut(grain.transforms.RandomMap):
         photo, size, scale = self.photos[element.photo], self.size, self.scale
         limits = (photo.low.shape[0] - size, photo.low.shape[1] - size)
         shift = rng.integers(0, max(1, size // 2), 2)
-        top, left = (min(int(at), limit) for at, limit in zip((element.top, element.left) + shift, limits, strict=True))
+        top, left = (
+            min(int(at), limit) for at, limit in zip((element.top, element.left) + shift, limits, strict=True)
+        )
         low = photo.low[top : top + size, left : left + size]
         high = photo.high[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
         turns, mirror = rng.integers(0, 4), rng.integers(0, 2)
         pair = {"low": np.rot90(low, turns), "high": np.rot90(high, turns)}
-        return {name: np.ascontiguousarray(p[:, ::-1] if mirror else p)[..., None] for name, p in pair.items()}
+        return {
+            name: np.ascontiguousarray(p[:, ::-1] if mirror else p)[..., None] for name, p in pair.items()
+        }
 
 
 def batches(photos: Sequence[Photo], config: DataConfig, *, scale: int, seed: int) -> grain.DatasetIterator:

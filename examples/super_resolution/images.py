@@ -53,7 +53,9 @@ def _to_picture(image: Image.Image) -> Picture:
         raise ValueError(f"mode {image.mode!r} does not say which number is white; save it with 8 or 16 bits")
     transparent = image.has_transparency_data
     grey = image.mode in ("1", "L", "LA", "La")
-    values = np.asarray(image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")))
+    values = np.asarray(
+        image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
+    )
     values = values / 255.0
     alpha = values[..., -1] if transparent else None
     pixels = values[..., :-1] if transparent else values

@@ -96,7 +96,10 @@ class ESPCN(nnx.Module):
         first, second = config.features
         self.first = nn.Conv(1, first, (5, 5), dtype=dtype, rngs=rngs)
         self.second = nn.Conv(first, second, (3, 3), dtype=dtype, rngs=rngs)
-        self.enlarge = nn.SubpixelConv(second, 1, (3, 3), config.scale, kernel_init=_SMALL, dtype=dtype, rngs=rngs)
+        calm = nn.init.icnr(config.scale, _SMALL)
+        self.enlarge = nn.SubpixelConv(
+            second, 1, (3, 3), config.scale, kernel_init=calm, dtype=dtype, rngs=rngs
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.enlarge(jnp.tanh(self.second(jnp.tanh(self.first(x)))))
@@ -115,3 +118,11 @@ class SuperResolution(nnx.Module):
         if self.config.residual:
             high += jax.vmap(lambda picture: imresize(picture, self.config.scale))(low)
         return high
+
+
+def reach(config: ModelConfig) -> int:
+    """How many low-resolution pixels away from an output something can still change it; rounded up a little."""
+    bicubic = 2
+    if config.model == "espcn":
+        return max(bicubic, 2 + 1 + 1)
+    return max(bicubic, 2 + config.m + 3)  # 9 taps at stride 2 reach three pixels

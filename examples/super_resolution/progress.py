@@ -1,0 +1,79 @@
+"""What a person sees while it works: rich bars in a terminal, plain lines in a log."""
+
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Display:
+    """The console of one command."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(file=sys.stderr, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def track(self, what: str) -> Callable[[Iterable], Iterable]:
+        """A wrapper for the iterable of a loop."""
+
+        def wrap(items: Iterable) -> Iterable:
+            items = list(items)
+            with self._bar() as bar:
+                yield from bar.track(items, description=what)
+
+        return wrap
+
+    @contextmanager
+    def training(self, steps: int, done: int) -> Generator["TrainingBar"]:
+        columns = [
+            TextColumn("loss {task.fields[loss]}  PSNR {task.fields[psnr]}  held out {task.fields[held_out]}")
+        ]
+        with self._bar(*columns) as bar:
+            yield TrainingBar(self, bar, steps, done)
+
+    def _bar(self, *more: TextColumn) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            *more,
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+
+class TrainingBar:
+    """Steps done, latest loss and PSNRs, time left. Where there is no terminal, a line per held-out measurement."""
+
+    def __init__(self, display: Display, bar: Progress, steps: int, done: int):
+        self._display, self._bar, self._steps = display, bar, steps
+        self._shown = {"loss": "-", "psnr": "-", "held_out": "-"}
+        self._task = bar.add_task("training", total=steps, completed=done, **self._shown)
+
+    def update(self, step: int, **values: float) -> None:
+        units = {"loss": "{:.4f}", "psnr": "{:.2f} dB", "held_out": "{:.2f} dB"}
+        self._shown.update({name: units[name].format(value) for name, value in values.items()})
+        self._bar.update(self._task, completed=step, **self._shown)
+        if "held_out" in values:
+            self._display.say(
+                "step {}/{}  loss {loss}  PSNR {psnr}  held out {held_out}".format(
+                    step, self._steps, **self._shown
+                )
+            )
