@@ -82,8 +82,8 @@ class Axis:
     def tight_hi(self) -> int:
         """The smallest `hi` with the same output.
 
-        The difference to `hi` is the remainder: positions behind the last window that no tap ever reaches. It is
-        what a transposed convolution calls output padding.
+        The difference to `hi` is the remainder: positions behind the last window that no tap ever reaches. It
+        is what a transposed convolution calls output padding.
         """
         return (self.out - 1) * self.stride + self.span - self.lo - self.extent
 
@@ -92,7 +92,7 @@ class Axis:
 
         0 <= o * stride + k * dilation - lo < size, solved for o and clipped to the outputs there are.
         """
-        ranges = []
+        ranges: list[tuple[int, int]] = []
         for k in range(self.kernel):
             offset = self.lo - k * self.dilation
             start = min(max(_ceil_div(offset, self.stride), 0), self.out)
@@ -101,11 +101,11 @@ class Axis:
         return tuple(ranges)
 
     def adjoint(self) -> Axis:
-        """The axis of the transposed map, as a convolution with the flipped kernel over the base-dilated output.
+        """The axis of the transposed map, as a convolution with the flipped kernel over the stuffed output.
 
         o * stride + k * dilation - lo = i * base, read backwards with the taps counted from the other end:
-        i * base + (kernel - 1 - k) * dilation - (span - 1 - lo) = o * stride. Stride and base change places, and so
-        do size and out. The adjoint of the adjoint is the axis itself with `hi` tight.
+        i * base + (kernel - 1 - k) * dilation - (span - 1 - lo) = o * stride. Stride and base change places,
+        and so do size and out. The adjoint of the adjoint is the axis itself with `hi` tight.
         """
         lo = self.span - 1 - self.lo
         extent = 0 if self.out == 0 else (self.out - 1) * self.stride + 1
@@ -115,9 +115,9 @@ class Axis:
     def core(self) -> Core | None:
         """Cuts away the outputs that see only padding and the inputs that negative padding crops.
 
-        The axis that remains has `0 <= lo < span`, `0 <= hi < span`, and fewer than `stride` unreached positions at
-        its end, so whoever computes with it never meets negative padding, in either direction. The outputs left
-        out are zero. None where nothing touches at all.
+        The axis that remains has `0 <= lo < span`, `0 <= hi < span`, and fewer than `stride` unreached
+        positions at its end, so whoever computes with it never meets negative padding, in either direction.
+        The outputs left out are zero. None where nothing touches at all.
         """
         first = max(0, _ceil_div(self.lo - self.span + 1, self.stride))
         last = min(self.out - 1, (self.size - 1 + self.lo) // self.stride)

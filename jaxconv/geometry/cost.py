@@ -10,8 +10,8 @@ from .spec import ConvSpec, Slot
 def multiply_adds(spec: ConvSpec) -> int:
     """Products that touch real data, padding excluded.
 
-    The convolution is one trilinear form, so the number of index triples is that of the form and the same for all
-    three slots.
+    The convolution is one trilinear form, so the number of index triples is that of the form and the same for
+    all three slots.
 
     Args:
       spec: the convolution.

@@ -10,12 +10,13 @@ The strings, with span = dilation * (kernel - 1) + 1:
 | "FULL"       | span - 1 on both sides                           | crops span - 1 on both sides         |
 | "CAUSAL"     | span - 1 in front                                | out = n*stride, the end is cropped   |
 
-"VALID" and "SAME" are TensorFlow's. A transposed "CAUSAL" is causal itself (output t sees inputs up to t / stride), so
-it crops behind; the adjoint of a causal convolution would look into the future.
+"VALID" and "SAME" are TensorFlow's. A transposed "CAUSAL" is causal itself (output t sees inputs up to
+t / stride), so it crops behind; the adjoint of a causal convolution would look into the future.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -37,20 +38,26 @@ def per_axis(value: Any, rank: int, name: str) -> tuple[int, ...]:
     return tuple(operator.index(v) for v in values)
 
 
-def pairs(padding: Padding, rank: int) -> tuple[tuple[int, int], ...]:
+def pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
     """`((lo, hi), ...)` from an int, one int for each axis, or one pair for each axis."""
     if _is_int(padding):
-        padding = (padding,) * rank  # pyright: ignore[reportAssignmentType]
-    entries = _sequence(padding, rank, "padding", f"an int, {rank} ints, {rank} (lo, hi) pairs, or one of {NAMES}")
-    result: list[tuple[int, int]] = []
-    for entry in entries:
-        if _is_int(entry):
-            result.append((operator.index(entry),) * 2)
-        elif isinstance(entry, Sequence) and len(entry) == 2 and all(_is_int(e) for e in entry):
-            result.append((operator.index(entry[0]), operator.index(entry[1])))
-        else:
-            raise ValueError(f"padding={padding!r} holds {entry!r}; wanted an int or a pair (lo, hi) of ints.")
-    return tuple(result)
+        padding = (padding,) * rank
+    entries = _sequence(
+        padding, rank, "padding", f"an int, {rank} ints, {rank} (lo, hi) pairs, or one of {NAMES}"
+    )
+    return tuple(_pair(entry, padding) for entry in entries)
+
+
+def _pair(entry: Any, padding: Any) -> tuple[int, int]:
+    if _is_int(entry):
+        return operator.index(entry), operator.index(entry)
+    try:
+        lo, hi = entry
+        return operator.index(lo), operator.index(hi)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"padding={padding!r} holds {entry!r}; wanted an int or a pair (lo, hi) of ints."
+        ) from None
 
 
 def name_of(padding: Any) -> str | None:
@@ -58,7 +65,9 @@ def name_of(padding: Any) -> str | None:
     if not isinstance(padding, str):
         return None
     if padding.upper() not in NAMES:
-        raise ValueError(f"padding={padding!r} is not known; use ints, (lo, hi) pairs, or one of {', '.join(NAMES)}.")
+        raise ValueError(
+            f"padding={padding!r} is not known; use ints, (lo, hi) pairs, or one of {', '.join(NAMES)}."
+        )
     return padding.upper()
 
 
@@ -92,7 +101,7 @@ def normalize(
     bare = [Axis(*args) for args in zip(size, kernel, stride, dilation, strict=True)]
     name = name_of(padding)
     pads = pairs(padding, len(bare)) if name is None else tuple(_named(name, axis) for axis in bare)
-    return tuple(_with_pads(axis, lo, hi) for axis, (lo, hi) in zip(bare, pads, strict=True))
+    return tuple(dataclasses.replace(axis, lo=lo, hi=hi) for axis, (lo, hi) in zip(bare, pads, strict=True))
 
 
 def normalize_transposed(
@@ -132,14 +141,15 @@ def normalize_transposed(
     pads = [None] * rank if name else list(pairs(padding, rank))
     if output_padding is not None and output_shape is not None and any(output_padding):
         raise ValueError(
-            f"output_padding={tuple(output_padding)} and output_shape={tuple(output_shape)} both name the size; "
-            "give one of them."
+            f"output_padding={tuple(output_padding)} and output_shape={tuple(output_shape)} both name the "
+            "size; give one of them."
         )
     return tuple(
         _transposed_axis(
             name,
             pads[i],
-            # A bare axis, used for its span, stride and dilation; its size is the transposed convolution's input.
+            # A bare axis, used for its span, stride and dilation; its size is the transposed convolution's
+            # input.
             Axis(size[i], kernel[i], stride[i], dilation[i]),
             output_padding[i] if output_padding else 0,
             output_shape[i] if output_shape else None,
@@ -152,37 +162,36 @@ def normalize_transposed(
 def _transposed_axis(
     name: str | None, pads: tuple[int, int] | None, own: Axis, extra: int, wanted: int | None, index: int
 ) -> Axis:
-    full = max(own.size - 1, 0) * own.stride + own.span if own.size else 0
-    room = max(own.stride, own.dilation)
     where = f"spatial dimension {index} (size {own.size}, kernel {own.kernel}, stride {own.stride})"
+    room = max(own.stride, own.dilation)
     if not 0 <= extra < room:
         raise ValueError(
             f"output_padding={extra} in {where} must be at least 0 and below max(stride, dilation)={room}."
         )
+    full = (own.size - 1) * own.stride + own.span if own.size else 0
+    lo: int | None = None  # "SAME" has a front that depends on the output's size
     if name in ("SAME", "SAME_LOWER"):
         if extra:
             raise ValueError(
-                f"output_padding={extra} does not go with padding={name!r}, which fixes the size to size * stride; "
-                "use output_shape, or padding as numbers."
+                f"output_padding={extra} does not go with padding={name!r}, which fixes the size to size * "
+                "stride; use output_shape, or padding as numbers."
             )
-        smallest, largest, usual = max((own.size - 1) * own.stride + 1, 0), own.size * own.stride, own.size * own.stride
+        largest = usual = own.size * own.stride
+        smallest = max(largest - own.stride + 1, 0)
     else:
         lo, hi = _crop(name, own) if pads is None else pads
         smallest = full - lo - hi
         largest = smallest + room - 1
-        usual = smallest + extra
-        if name == "VALID" and not extra and own.size:
-            usual = smallest + max(own.stride - own.span, 0)
+        keras = max(own.stride - own.span, 0) if name == "VALID" and own.size else 0
+        usual = smallest + (extra or keras)
     out = usual if wanted is None else wanted
     if out < 0 or (wanted is not None and not smallest <= wanted <= largest):
-        possible = _range(max(smallest, 0), largest)
         raise ValueError(
-            f"{'output_shape' if wanted is not None else 'an output'} of {out} is impossible in {where} with "
-            f"padding={name or pads!r}; possible sizes are {possible}."
+            f"{'an output' if wanted is None else 'output_shape'} of {out} is impossible in {where} with "
+            f"padding={name or pads!r}; possible sizes are {_range(max(smallest, 0), largest)}."
         )
-    if name in ("SAME", "SAME_LOWER"):
-        lo, _ = _named(name, Axis(out, own.kernel, own.stride, own.dilation))
-    return Axis(out, own.kernel, own.stride, own.dilation, lo, full - lo - out)
+    front = _named(name or "", dataclasses.replace(own, size=out))[0] if lo is None else lo
+    return Axis(out, own.kernel, own.stride, own.dilation, front, full - front - out)
 
 
 def _crop(name: str | None, own: Axis) -> tuple[int, int]:
@@ -208,18 +217,16 @@ def _named(name: str, axis: Axis) -> tuple[int, int]:
     return (small, large) if name == "SAME" else (large, small)
 
 
-def _with_pads(axis: Axis, lo: int, hi: int) -> Axis:
-    return Axis(axis.size, axis.kernel, axis.stride, axis.dilation, lo, hi)
-
-
 def _range(smallest: int, largest: int) -> str:
     if largest < smallest:
         return "none"
-    return ", ".join(str(n) for n in range(smallest, largest + 1)[:16]) + (", ..." if largest - smallest >= 16 else "")
+    return ", ".join(str(n) for n in range(smallest, largest + 1)[:16]) + (
+        ", ..." if largest - smallest >= 16 else ""
+    )
 
 
 def _is_int(value: Any) -> bool:
-    return not isinstance(value, bool) and hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+    return not isinstance(value, bool) and hasattr(value, "__index__") and not getattr(value, "ndim", 0)
 
 
 def _sequence(value: Any, rank: int, name: str, wanted: str) -> Sequence[Any]:
@@ -231,5 +238,8 @@ def _sequence(value: Any, rank: int, name: str, wanted: str) -> Sequence[Any]:
         hint = ""
         if name == "padding" and rank == 1 and len(values) == 2:
             hint = f" For {values[0]} in front and {values[1]} behind write (({values[0]}, {values[1]}),)."
-        raise ValueError(f"{name}={value!r} has {len(values)} entries for {rank} spatial dimensions; wanted {wanted}.{hint}")
+        raise ValueError(
+            f"{name}={value!r} has {len(values)} entries for {rank} spatial dimensions; wanted {wanted}."
+            f"{hint}"
+        )
     return values

@@ -14,8 +14,8 @@ Slot = Literal["forward", "input_grad", "weight_grad"]
 class ConvSpec:
     """Sizes of the three arrays of a convolution and how they touch.
 
-    It always describes the *convolution*; a transposed convolution is the same description with the input as the
-    open slot. Shapes are channels-last: input `(N, *size, in)`, kernel `(*k, in/groups, out)`, output
+    It always describes the *convolution*; a transposed convolution is the same description with the input as
+    the open slot. Shapes are channels-last: input `(N, *size, in)`, kernel `(*k, in/groups, out)`, output
     `(N, *out, out_channels)`.
 
     Args:
@@ -92,5 +92,7 @@ def check_groups(groups: int, **channels: int) -> None:
         raise ValueError(f"groups={groups} must be at least 1.")
     for name, count in channels.items():
         if count % groups:
-            possible = ", ".join(str(d) for d in range(1, count + 1) if all(c % d == 0 for c in channels.values()))
+            possible = ", ".join(
+                str(d) for d in range(1, count + 1) if all(c % d == 0 for c in channels.values())
+            )
             raise ValueError(f"groups={groups} must divide {name}={count}; use one of {possible}.")

@@ -4,4 +4,6 @@ from . import direct, shifted_matmul
 from ._base import Lowering as Lowering
 from ._base import Target as Target
 
-REGISTRY: dict[str, Lowering] = {lowering.name: lowering for lowering in (direct.LOWERING, shifted_matmul.LOWERING)}
+REGISTRY: dict[str, Lowering] = {
+    lowering.name: lowering for lowering in (direct.LOWERING, shifted_matmul.LOWERING)
+}

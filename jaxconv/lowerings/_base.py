@@ -1,7 +1,7 @@
 """What every lowering is and what it may rely on.
 
-A lowering sees only core geometry (`Axis.core`): `0 <= lo < span`, `0 <= hi < span`, no empty array, fewer than
-`stride` unreached positions at the end of an axis. Arrays are channels-last, as in `ConvSpec`.
+A lowering sees only core geometry (`Axis.core`): `0 <= lo < span`, `0 <= hi < span`, no empty array, fewer
+than `stride` unreached positions at the end of an axis. Arrays are channels-last, as in `ConvSpec`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Target:
     """What a slot is computed for.
 
     Args:
-      platform: "cpu", "cuda", "tpu", "rocm": the platform of the compiled program, not of the tracing process.
+      platform: "cpu", "cuda", "tpu", "rocm": the platform of the compiled program, not of the tracing
+        process.
       dtype: the result's.
       precision: as in lax.
     """
@@ -38,9 +39,9 @@ class Lowering:
 
     Args:
       name: its public name.
-      supports: from slot, spec, dtype and precision, None if it can compute the slot, else one sentence that says
-        why not. It does not see the platform: an algorithm that is wrong nowhere but slow somewhere is the planner's
-        to avoid.
+      supports: from slot, spec, dtype and precision, None if it can compute the slot, else one sentence that
+        says why not. It does not see the platform: an algorithm that is wrong nowhere but slow somewhere is
+        the planner's to avoid.
       run: computes the slot from its two operands, in the order of `ConvSpec.operand_shapes`.
     """
 
@@ -56,15 +57,25 @@ def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array,
 
 
 def convolve(
-    lhs: jax.Array, rhs: jax.Array, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], target: Target,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    target: Target,
     **options: Any,
 ) -> jax.Array:
-    """`lax.conv_general_dilated` in the one set of dimension numbers that every XLA backend has a fast path for."""
+    """`lax.conv_general_dilated` in the dimension numbers that every XLA backend has a fast path for."""
     lhs, rhs, dtype = common_dtype(lhs, rhs, target)
     n = lhs.ndim - 2
     data, kernel = (0, n + 1, *range(1, n + 1)), (n + 1, n, *range(n))
     y = lax.conv_general_dilated(
-        lhs, rhs, stride, padding, dimension_numbers=lax.ConvDimensionNumbers(data, kernel, data),
-        precision=target.precision, preferred_element_type=dtype, **options,
+        lhs,
+        rhs,
+        stride,
+        padding,
+        dimension_numbers=lax.ConvDimensionNumbers(data, kernel, data),
+        precision=target.precision,
+        preferred_element_type=dtype,
+        **options,
     )
     return y.astype(target.dtype)

@@ -1,11 +1,11 @@
 """The convolution that XLA has itself, in canonical form; the others are measured against it.
 
-It always applies. Multiply-adds: those of the form itself in all slots, except that XLA's CPU backend computes grouped
-weight gradients as dense ones. Error: that of one dot product of the contraction's length.
+It always applies. Multiply-adds: those of the form itself in all slots, except that XLA's CPU backend
+computes grouped weight gradients as dense ones. Error: that of one dot product of the contraction's length.
 
-Two forms XLA has no sound program for are left to `shifted_matmul`: the weight gradient of a dilated convolution (a
-window as large as the map, moving in steps of the dilation, on every backend) and that of more than three spatial
-dimensions.
+Two forms XLA has no sound program for are left to `shifted_matmul`: the weight gradient of a dilated
+convolution (a window as large as the map, moving in steps of the dilation, on every backend) and that of more
+than three spatial dimensions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._base import Lowering, Target, convolve
 
 
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x (N, *s, C), w (*k, C/g, O) -> y (N, *o, O)."""
+    """From x (N, *s, C) and w (*k, C/g, O), y (N, *o, O)."""
     return convolve(
         x,
         kernel,
@@ -33,10 +33,10 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
 
 
 def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
-    """g (N, *o, O), w (*k, C/g, O) -> x (N, *s, C): a convolution of the base-dilated g with the flipped kernel.
+    """From g (N, *o, O) and w (*k, C/g, O), x (N, *s, C): g, stuffed with zeros, times the flipped kernel.
 
-    The kernel is reversed as an array, not as a window: XLA's GPU backend recognises a backward-data convolution by
-    that, and its CPU backend has no fast path for a reversed window.
+    The kernel is reversed as an array, not as a window: XLA's GPU backend recognises a backward-data
+    convolution by that, and its CPU backend has no fast path for a reversed window.
     """
     axes = [a.adjoint() for a in spec.axes]
     flipped = lax.rev(kernel, tuple(range(spec.rank)))
@@ -53,14 +53,15 @@ def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) 
 
 
 def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
-    """x (N, *s, C), g (N, *o, O) -> w (*k, C/g, O).
+    """From x (N, *s, C) and g (N, *o, O), w (*k, C/g, O).
 
-    Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride becomes
-    dilation. That is the form in which XLA's GPU backend recognises a backward-filter convolution.
+    Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride
+    becomes dilation. That is the form in which XLA's GPU backend recognises a backward-filter convolution.
     """
     if spec.rank > 3 or any(a.dilation > 1 for a in spec.axes):
         return shifted_matmul.weight_grad(spec, target, x, g)
-    # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded negatively.
+    # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
+    # negatively.
     reached = [min(a.size, a.size + a.tight_hi) for a in spec.axes]
     x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *reached, x.shape[-1]))
     dw = convolve(
@@ -83,7 +84,9 @@ def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    return {"forward": forward, "input_grad": input_grad, "weight_grad": weight_grad}[slot](spec, target, a, b)
+    return {"forward": forward, "input_grad": input_grad, "weight_grad": weight_grad}[slot](
+        spec, target, a, b
+    )
 
 
-LOWERING = Lowering("direct", lambda slot, spec, dtype, precision: None, _run)
+LOWERING = Lowering("direct", lambda *_: None, _run)

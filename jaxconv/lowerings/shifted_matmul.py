@@ -1,8 +1,8 @@
 """One matrix product for each tap of the kernel: weight_grad[t] = shift(x, t)^T g.
 
-Wins for the weight gradient of grouped and depthwise convolutions (no work for the zeros between groups), of 1x1
-kernels (a single product), of three and more spatial dimensions, and of dilated kernels. Multiply-adds: those of the
-form plus the padding. Error: that of one dot product of length N * prod(out).
+Wins for the weight gradient of grouped and depthwise convolutions (no work for the zeros between groups), of
+1x1 kernels (a single product), of three and more spatial dimensions, and of dilated kernels. Multiply-adds:
+those of the form plus the padding. Error: that of one dot product of length N * prod(out).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNROLL = 64
 
 
 def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
-    """x (N, *s, C), g (N, *o, O) -> w (*k, C/g, O)."""
+    """From x (N, *s, C) and g (N, *o, O), w (*k, C/g, O)."""
     x, g, dtype = common_dtype(x, g, target)
     # Half precision is accumulated in single, as XLA's own dot does inside one product.
     if jnp.issubdtype(dtype, jnp.floating):
@@ -35,7 +35,10 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
         return product(spec, target, dtype, _window(spec, x, offsets), g).astype(target.dtype)
 
     kernel = tuple(a.kernel for a in spec.axes)
-    taps = [tuple(t * a.dilation for t, a in zip(tap, spec.axes, strict=True)) for tap in itertools.product(*map(range, kernel))]
+    taps = [
+        tuple(t * a.dilation for t, a in zip(tap, spec.axes, strict=True))
+        for tap in itertools.product(*map(range, kernel))
+    ]
     stacked = jnp.stack([tap(t) for t in taps]) if len(taps) <= UNROLL else lax.map(tap, jnp.asarray(taps))
     return stacked.reshape(spec.kernel_shape)
 
@@ -61,7 +64,9 @@ def _product(spec: ConvSpec, target: Target, dtype: jnp.dtype, x: jax.Array, g: 
     return jnp.swapaxes(dw, 0, 1).reshape(spec.kernel_shape[-2:])
 
 
-def _depthwise_product(spec: ConvSpec, target: Target, dtype: jnp.dtype, x: jax.Array, g: jax.Array) -> jax.Array:
+def _depthwise_product(
+    spec: ConvSpec, target: Target, dtype: jnp.dtype, x: jax.Array, g: jax.Array
+) -> jax.Array:
     """One channel for each group: multiply and add up, (M, C), (M, C) -> (1, C)."""
     del target
     c = spec.groups

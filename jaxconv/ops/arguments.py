@@ -1,4 +1,4 @@
-"""The edge of the public functions: every accepted spelling becomes the one that the operators use, or an error."""
+"""The edge of the public functions: every spelling becomes the one that the operators use, or an error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def array(value: Any, name: str) -> jax.Array:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} of type {type(value).__name__} is not an array: {error}") from None
     if result.dtype == bool or not jnp.issubdtype(result.dtype, jnp.number):
-        raise ValueError(f"{name} has dtype {result.dtype}; wanted a floating, complex or integer dtype. Cast it first.")
+        raise ValueError(
+            f"{name} has dtype {result.dtype}; wanted a floating, complex or integer dtype. Cast it first."
+        )
     return result
 
 
@@ -55,7 +57,7 @@ def spatial_rank(kernel_shape: tuple[int, ...]) -> int:
     """The number of spatial dimensions, which the kernel decides."""
     if len(kernel_shape) < 3:
         raise ValueError(
-            f"kernel has shape {tuple(kernel_shape)}; wanted (*k, in, out) with at least one spatial dimension."
+            f"kernel has shape {tuple(kernel_shape)}; wanted (*k, in, out), one spatial dimension or more."
         )
     return len(kernel_shape) - 2
 
@@ -67,15 +69,15 @@ def form(shape: tuple[int, ...], rank: int, layout: str, name: str) -> Form:
     if len(shape) not in (rank + 1, rank + 2):
         order = "(N, *spatial, C)" if layout == "channels_last" else "(N, C, *spatial)"
         raise ValueError(
-            f"{name} has shape {tuple(shape)}, {len(shape)} dimensions; a kernel of {rank} spatial dimensions wants "
-            f"{rank + 2}, {order}, or {rank + 1} without N."
+            f"{name} has shape {tuple(shape)}, {len(shape)} dimensions; a kernel of {rank} spatial "
+            f"dimensions wants {rank + 2}, {order}, or {rank + 1} without N."
         )
     return Form(typing.cast("Layout", layout), len(shape) == rank + 2)
 
 
 def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *, transposed: bool) -> None:
     """The kernel must fit the data's channels: in/groups of a convolution's input, out of its output."""
-    *k, inner, outer = kernel_shape
+    inner, outer = kernel_shape[-2:]
     if groups < 1:
         raise ValueError(f"groups={groups} must be at least 1.")
     if (outer if transposed else inner * groups) == channels:
@@ -83,7 +85,9 @@ def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *,
     wanted = f"(*k, out/groups, {channels})" if transposed else f"(*k, {channels}/groups, out)"
     hint = ""
     if transposed and inner == channels:
-        hint = " Its last two axes look exchanged: a transposed kernel is the one of the convolution it is the adjoint of."
+        hint = (
+            " Its last two axes look exchanged: the kernel is that of the convolution whose adjoint this is."
+        )
     elif (kernel_shape[0] if transposed else kernel_shape[1] * groups) == channels:
         hint = (
             " It looks like PyTorch's layout, channels before space; jaxconv.interop.torch converts it "
@@ -93,8 +97,8 @@ def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *,
         possible = ", ".join(str(d) for d in range(1, channels + 1) if channels % d == 0)
         hint = f" And groups must divide {channels}: use one of {possible}."
     raise ValueError(
-        f"kernel of shape {tuple(kernel_shape)} with groups={groups} does not fit data of {channels} channels; wanted "
-        f"{wanted}.{hint}"
+        f"kernel of shape {tuple(kernel_shape)} with groups={groups} does not fit data of {channels} "
+        f"channels; wanted {wanted}.{hint}"
     )
 
 
@@ -103,9 +107,13 @@ def shape(value: Any, length: int | None, name: str) -> tuple[int, ...]:
     try:
         result = tuple(operator.index(n) for n in value)
     except TypeError:
-        raise ValueError(f"{name}={value!r} must be a tuple of integers, the full shape of the array.") from None
+        raise ValueError(
+            f"{name}={value!r} must be a tuple of integers, the full shape of the array."
+        ) from None
     if length is not None and len(result) != length:
-        raise ValueError(f"{name}={result} has {len(result)} entries; wanted {length}, the full shape of the array.")
+        raise ValueError(
+            f"{name}={result} has {len(result)} entries; wanted {length}, the full shape of the array."
+        )
     if any(n < 0 for n in result):
         raise ValueError(f"{name}={result} has a negative entry.")
     return result
@@ -118,7 +126,7 @@ def check_shape(value: jax.Array, wanted: tuple[int, ...], name: str, of: str) -
 
 
 def check_same_dtype(a: jax.Array, b: jax.Array, names: tuple[str, str]) -> None:
-    """Operands of different dtypes are refused: which one was meant to be the precision is the caller's to say."""
+    """Operands of different dtypes are refused: which one was meant is the caller's to say."""
     if a.dtype != b.dtype:
         raise ValueError(
             f"{names[0]} has dtype {a.dtype} and {names[1]} has {b.dtype}; cast one of them "
@@ -136,7 +144,8 @@ def result_dtype(dtype: Any, preferred: Any) -> Any:
         raise ValueError(f"preferred_element_type={preferred!r} is not a dtype.") from None
     if jnp.promote_types(dtype, wanted) != wanted:
         raise ValueError(
-            f"preferred_element_type={wanted} would lose what operands of {dtype} hold; use a wider dtype, or cast the result."
+            f"preferred_element_type={wanted} would lose what operands of {dtype} hold; use a wider dtype, "
+            "or cast the result."
         )
     return wanted
 
@@ -144,10 +153,12 @@ def result_dtype(dtype: Any, preferred: Any) -> Any:
 def check_precision(precision: Any) -> Any:
     """Precision in hashable form; None reads JAX's default of the moment, as lax does."""
     if precision is None:
-        return jax.config.jax_default_matmul_precision
+        return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(precision, tuple | list):
         if len(precision) != 2:
-            raise ValueError(f"precision={precision!r} has {len(precision)} entries; wanted one, or one for each operand.")
+            raise ValueError(
+                f"precision={precision!r} has {len(precision)} entries; wanted one, or one for each operand."
+            )
         return tuple(check_precision(p) for p in precision)
     try:
         return lax.Precision(precision)
@@ -168,7 +179,9 @@ def add_bias(y: jax.Array, bias: Any) -> jax.Array:
         return y
     bias = array(bias, "bias")
     if bias.shape != (y.shape[-1],):
-        raise ValueError(f"bias has shape {bias.shape}; wanted ({y.shape[-1]},), one number for each output channel.")
+        raise ValueError(
+            f"bias has shape {bias.shape}; wanted ({y.shape[-1]},), one number for each output channel."
+        )
     if jnp.promote_types(bias.dtype, y.dtype) != y.dtype:
         raise ValueError(f"bias has dtype {bias.dtype}, wider than the result's {y.dtype}; cast it.")
     return y + bias.astype(y.dtype)

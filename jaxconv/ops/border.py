@@ -15,23 +15,30 @@ MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 def check_mode(padding_mode: str, possible: tuple[str, ...]) -> None:
     """Raises for an unknown mode, or one that the operator does not have."""
     if padding_mode not in possible:
-        raise ValueError(f"padding_mode={padding_mode!r} is not possible here; use one of {', '.join(possible)}.")
+        raise ValueError(
+            f"padding_mode={padding_mode!r} is not possible here; use one of {', '.join(possible)}."
+        )
+
+
+def check_possible(axis: Axis, padding_mode: str) -> None:
+    """Raises if a border of this width can't be continued from the axis."""
+    if axis.lo < 0 or axis.hi < 0:
+        raise ValueError(
+            f"padding_mode={padding_mode!r} got padding {(axis.lo, axis.hi)}; only zeros can be negative. "
+            "Slice the input instead."
+        )
+    least = 2 if padding_mode == "reflect" else 1
+    if axis.lo + axis.hi > 0 and axis.size < least:
+        raise ValueError(
+            f"padding_mode={padding_mode!r} needs at least {least} positions to continue from, and a spatial "
+            f"dimension has {axis.size}. Use padding_mode='zeros'."
+        )
 
 
 def extend(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:
     """`(N, *s, C)` with its border written out."""
-    for i, axis in enumerate(axes):
-        if axis.lo < 0 or axis.hi < 0:
-            raise ValueError(
-                f"padding_mode={padding_mode!r} got padding {(axis.lo, axis.hi)} in spatial dimension {i}; only zeros "
-                "can be negative. Slice the input instead."
-            )
-        least = 2 if padding_mode == "reflect" else 1
-        if axis.lo + axis.hi > 0 and axis.size < least:
-            raise ValueError(
-                f"padding_mode={padding_mode!r} needs at least {least} positions to continue from; spatial dimension "
-                f"{i} has {axis.size}. Use padding_mode='zeros'."
-            )
+    for axis in axes:
+        check_possible(axis, padding_mode)
     return jnp.pad(x, [(0, 0), *((a.lo, a.hi) for a in axes), (0, 0)], mode=MODES[padding_mode])
 
 
@@ -43,5 +50,7 @@ def extended(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
 def unextend(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:
     """The adjoint of `extend`: what lies on the border is added to where it was copied from."""
     shape = (x.shape[0], *(a.size for a in axes), x.shape[-1])
-    [result] = jax.linear_transpose(lambda inner: extend(inner, axes, padding_mode), jax.ShapeDtypeStruct(shape, x.dtype))(x)
+    [result] = jax.linear_transpose(
+        lambda inner: extend(inner, axes, padding_mode), jax.ShapeDtypeStruct(shape, x.dtype)
+    )(x)
     return result

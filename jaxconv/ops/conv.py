@@ -43,16 +43,16 @@ def conv(
       kernel: `(*k, in/groups, out)`; its rank decides the number of spatial dimensions.
       bias: `(out,)`, added to each output channel.
       stride: input positions between neighbouring outputs, one for all or one for each axis.
-      padding: border around the input: an int, one int for each axis, one `(lo, hi)` for each axis (negative crops),
-        or "VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL".
+      padding: border around the input: an int, one int for each axis, one `(lo, hi)` for each axis (negative
+        crops), or "VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL".
       dilation: input positions between neighbouring taps, one for all or one for each axis.
       groups: the channels are cut into this many groups that do not see each other.
       padding_mode: what the border holds: "zeros", "reflect", "replicate" or "circular".
       layout: order of x and y, "channels_last" or "channels_first"; kernels have one order always.
       algorithm: force one by name; None lets the planner choose for each slot and platform.
       precision: as in lax: None, "default", "high", "highest", or a pair.
-      preferred_element_type: dtype to accumulate in and return; by default that of the operands. Gradients keep the
-        dtype of the operand they belong to.
+      preferred_element_type: dtype to accumulate in and return; by default that of the operands. Gradients
+        keep the dtype of the operand they belong to.
 
     Returns:
       `(N, *out, out_channels)` in the layout of x, with out = (size + lo + hi - span) // stride + 1 and
@@ -79,7 +79,15 @@ def conv(
     spec = _conv_spec(x.shape, kernel.shape, stride, padding, dilation, groups)
     if padding_mode != "zeros":
         x, spec = border.extend(x, spec.axes, padding_mode), _replace_axes(spec, border.extended(spec.axes))
-    y = _bind("forward", spec, x, kernel, algorithm, precision, arguments.result_dtype(x.dtype, preferred_element_type))
+    y = _bind(
+        "forward",
+        spec,
+        x,
+        kernel,
+        algorithm,
+        precision,
+        arguments.result_dtype(x.dtype, preferred_element_type),
+    )
     return form.leave(arguments.add_bias(y, bias))
 
 
@@ -100,7 +108,7 @@ def conv_transpose(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Transposed convolution: the adjoint of the convolution with the same kernel, stride, padding and dilation.
+    """Transposed convolution: the adjoint of the convolution with the same kernel and geometry.
 
         y[n, i * stride + k * dilation - lo, c] += x[n, i, o] * kernel[k, c, o]
 
@@ -109,10 +117,11 @@ def conv_transpose(
       kernel: `(*k, out/groups, in)`, the kernel of the convolution that this is the adjoint of.
       bias: `(out,)`, added to each output channel.
       stride: output positions between neighbouring inputs, one for all or one for each axis.
-      padding: padding of the convolution that is transposed, so it crops the output; or "SAME" (out = in * stride),
-        "SAME_LOWER", "VALID", "FULL", "CAUSAL" (out = in * stride, and output t sees inputs up to t / stride).
-      output_padding: positions added behind the output, below max(stride, dilation); they tell apart the sizes that
-        a strided convolution maps to the same one.
+      padding: padding of the convolution that is transposed, so it crops the output; or "SAME" (out = in *
+        stride), "SAME_LOWER", "VALID", "FULL", "CAUSAL" (out = in * stride, and output t sees inputs up to t
+        / stride).
+      output_padding: positions added behind the output, below max(stride, dilation); they tell apart the
+        sizes that a strided convolution maps to the same one.
       output_shape: spatial size of the output; padding or output_padding follow from it.
       dilation: output positions between neighbouring taps, one for all or one for each axis.
       groups: the channels are cut into this many groups that do not see each other.
@@ -127,8 +136,8 @@ def conv_transpose(
       out = (in - 1) * stride - lo - hi + dilation * (k - 1) + 1 + output_padding.
 
     Raises:
-      ValueError: if shapes, groups, dtypes or names do not fit, or `output_shape` is not possible; the message lists
-        the sizes that are.
+      ValueError: if shapes, groups, dtypes or names do not fit, or `output_shape` is not possible; the
+        message lists the sizes that are.
 
     References:
       Dumoulin, Visin: A guide to convolution arithmetic for deep learning. arXiv:1603.07285.
@@ -272,11 +281,24 @@ def conv_weight_grad(
     arguments.check_shape(g, spec.output_shape, "g", f"a convolution with kernel_shape {kernel_shape}")
     if padding_mode != "zeros":
         x, spec = border.extend(x, spec.axes, padding_mode), _replace_axes(spec, border.extended(spec.axes))
-    return _bind("weight_grad", spec, x, g, algorithm, precision, arguments.result_dtype(x.dtype, preferred_element_type))
+    return _bind(
+        "weight_grad",
+        spec,
+        x,
+        g,
+        algorithm,
+        precision,
+        arguments.result_dtype(x.dtype, preferred_element_type),
+    )
 
 
 def _conv_spec(
-    input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> ConvSpec:
     rank = len(kernel_shape) - 2
     arguments.check_channels(kernel_shape, input_shape[-1], groups, transposed=False)
@@ -299,18 +321,30 @@ def _bind(
 ) -> jax.Array:
     precision = arguments.check_precision(precision)
     arguments.check_algorithm(algorithm, slot, spec, dtype, precision)
-    return bind(slot, a, b, spec=spec, dtype=dtype, precision=precision, algorithm=algorithm, out_sharding=None)
+    return bind(
+        slot, a, b, spec=spec, dtype=dtype, precision=precision, algorithm=algorithm, out_sharding=None
+    )
 
 
 def _input_grad(
-    spec: ConvSpec, g: jax.Array, kernel: jax.Array, padding_mode: str, algorithm: str | None, precision: Any, dtype: Any
+    spec: ConvSpec,
+    g: jax.Array,
+    kernel: jax.Array,
+    padding_mode: str,
+    algorithm: str | None,
+    precision: Any,
+    dtype: Any,
 ) -> jax.Array:
     if padding_mode == "zeros":
         return _bind("input_grad", spec, g, kernel, algorithm, precision, dtype)
     # A tight axis may end before its input does; a border that nothing reaches adds nothing.
     axes = tuple(dataclasses.replace(a, hi=max(a.hi, 0)) for a in spec.axes)
-    wide = _replace_axes(spec, tuple(_same_out(e, a.out) for e, a in zip(border.extended(axes), spec.axes, strict=True)))
-    return border.unextend(_bind("input_grad", wide, g, kernel, algorithm, precision, dtype), axes, padding_mode)
+    wide = _replace_axes(
+        spec, tuple(_same_out(e, a.out) for e, a in zip(border.extended(axes), spec.axes, strict=True))
+    )
+    return border.unextend(
+        _bind("input_grad", wide, g, kernel, algorithm, precision, dtype), axes, padding_mode
+    )
 
 
 def _same_out(axis: Axis, out: int) -> Axis:

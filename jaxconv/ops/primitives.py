@@ -8,8 +8,8 @@ In letters, with N batch, G group, I and O channels of a group and spatial posit
 
     x: N s (G I)        w: k I (G O)        y, g: N o (G O)
 
-Parameters of all three: `spec` (ConvSpec), `dtype` (of the result), `precision`, `algorithm`, and `out_sharding` (of the
-result under explicit mesh axes, or None). Their rules are in rules.py.
+Parameters of all three: `spec` (ConvSpec), `dtype` (of the result), `precision`, `algorithm`, and
+`out_sharding` (of the result under explicit mesh axes, or None). Their rules are in rules.py.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ def _varying(array: jax.Array) -> frozenset[Any]:
 
 
 def _vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
-    """Mark an array as varying: transposing the mark is the psum that a replicated kernel's gradient needs."""
+    """Mark an array as varying; the mark's transpose is the psum a replicated kernel's gradient needs."""
     missing = tuple(axes - _varying(array))
     return lax.pcast(array, missing, to="varying") if missing else array
 
 
-def _abstract_eval(slot: Slot, a: ShapedArray, b: ShapedArray, *, spec: ConvSpec, dtype: Any, out_sharding: Any, **_):
+def _abstract_eval(
+    slot: Slot, a: ShapedArray, b: ShapedArray, *, spec: ConvSpec, dtype: Any, out_sharding: Any, **_
+):
     wanted = spec.operand_shapes(slot)
     if (a.shape, b.shape) != wanted:
         raise ValueError(f"{slot} got operands of shape {a.shape} and {b.shape}; its spec wants {wanted}.")
@@ -65,7 +67,8 @@ def _abstract_eval(slot: Slot, a: ShapedArray, b: ShapedArray, *, spec: ConvSpec
 def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> PartitionSpec:
     """Under explicit mesh axes a result dimension is sharded as the operand dimension it comes from.
 
-    Contracted dimensions are summed over their shards. A sharded spatial dimension would need its neighbours' borders.
+    Contracted dimensions are summed over their shards. A sharded spatial dimension would need its neighbours'
+    borders.
     """
     parts: dict[str, Any] = {}
     for kind, aval in zip(KINDS[slot], (a, b), strict=False):
@@ -74,8 +77,8 @@ def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> Pa
         grouped = spec.groups > 1 and names[-1] is not None
         if any(spatial) or grouped:
             raise ValueError(
-                f"the {kind} of a convolution is sharded as {aval.sharding.spec}; under explicit mesh axes only batch and, "
-                "without groups, channels can be. Reshard it, or use Auto axes."
+                f"the {kind} of a convolution is sharded as {aval.sharding.spec}; explicit mesh axes may shard "
+                "the batch and, without groups, channels. Reshard it, or use Auto axes."
             )
         parts |= {"I": names[-2], "O": names[-1]} if kind == "kernel" else {"N": names[0]}
         if kind != "kernel":
@@ -91,11 +94,13 @@ def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> Pa
 def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):
     """The algorithm is chosen here, where the platform of the program is known."""
 
-    def compute(x: jax.Array, y: jax.Array, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: Any, **_):
+    def compute(
+        x: jax.Array, y: jax.Array, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: Any, **_
+    ):
         return execute(slot, spec, Target(platform, dtype, precision), algorithm, x, y)
 
     # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
-    plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]  # pyright: ignore[reportAttributeAccessIssue]
     return mlir.lower_fun(compute, multiple_results=False)(ctx.replace(avals_in=plain), a, b, **params)
 
 

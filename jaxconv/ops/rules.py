@@ -1,7 +1,7 @@
 """Differentiation and batching of the three primitives, one table each.
 
-Transposes. The form is linear in each of its three arguments, so the transpose of an operator in one operand is the
-operator that leaves *that* argument open, applied to the cotangent and the other operand:
+Transposes. The form is linear in each of its three arguments, so the transpose of an operator in one operand
+is the operator that leaves *that* argument open, applied to the cotangent and the other operand:
 
     forward(x, w):     x <- input_grad(ct, w)     w <- weight_grad(x, ct)
     input_grad(g, w):  g <- forward(ct, w)        w <- weight_grad(ct, g)
@@ -48,12 +48,14 @@ def _transpose(slot: Slot, operand: int, ct: jax.Array, a: Any, b: Any, **params
     return PRIMITIVES[target].bind(arrays[first], arrays[second], **params)
 
 
-def _kept(slot: Slot, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: str | None, **_: Any) -> str | None:
+def _kept(
+    slot: Slot, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: str | None, **_: Any
+) -> str | None:
     """A forced algorithm stays in force for the derivatives that it can compute."""
     return None if why_not(algorithm, slot, spec, dtype, precision) else algorithm
 
 
-def _batch(slot: Slot, args: tuple[jax.Array, jax.Array], dims: tuple[int | None, int | None], **params: Any):
+def _batch(slot: Slot, args: tuple[jax.Array, jax.Array], dims: tuple[Any, Any], **params: Any):
     kinds, spec = KINDS[slot], params["spec"]
     mapped = [i for i in (0, 1) if dims[i] is not None]
     role = "G" if len(mapped) == 2 else _shared(kinds[mapped[0]], kinds[2])
@@ -61,18 +63,27 @@ def _batch(slot: Slot, args: tuple[jax.Array, jax.Array], dims: tuple[int | None
     operands = list(args)
     for i in mapped:
         operands[i] = _merge(jnp.moveaxis(args[i], dims[i], 0), kinds[i], role, spec)
-    # The batched result is sharded as its operands say; a sharding named for the result without the axis is void.
-    result = PRIMITIVES[slot].bind(*operands, **(params | {"spec": _widen(spec, role, size), "out_sharding": None}))
+    # The batched result is sharded as its operands say; a sharding named for the result without the axis is
+    # void.
+    result = PRIMITIVES[slot].bind(
+        *operands, **(params | {"spec": _widen(spec, role, size), "out_sharding": None})
+    )
     return _split(result, kinds[2], role, spec, size), 0
 
 
 def _shared(a: Kind, b: Kind) -> Role:
     """The role that two of the three arrays share and the third lacks."""
-    return {"kernel": "N", "input": "O", "output": "I"}[({"input", "kernel", "output"} - {a, b}).pop()]
+    roles: dict[Kind, Role] = {"kernel": "N", "input": "O", "output": "I"}
+    return next(role for third, role in roles.items() if third not in (a, b))
 
 
 def _widen(spec: ConvSpec, role: Role, size: int) -> ConvSpec:
-    fields = {"N": ("batch",), "I": ("in_channels",), "O": ("out_channels",), "G": ("groups", "in_channels", "out_channels")}
+    fields = {
+        "N": ("batch",),
+        "I": ("in_channels",),
+        "O": ("out_channels",),
+        "G": ("groups", "in_channels", "out_channels"),
+    }
     return dataclasses.replace(spec, **{name: getattr(spec, name) * size for name in fields[role]})
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import ConvSpec, Core, Slot
@@ -41,7 +40,7 @@ def execute(
     """
     cores = [core for axis in spec.axes if (core := axis.core())]
     if len(cores) < spec.rank or 0 in (spec.batch, spec.in_channels, spec.out_channels):
-        return jnp.zeros(spec.result_shape(slot), target.dtype)
+        return lax.full(spec.result_shape(slot), 0, target.dtype)
     inner = dataclasses.replace(spec, axes=tuple(core.axis for core in cores))
     kinds = KINDS[slot]
     lowering, _ = choose(slot, inner, target, algorithm)
@@ -66,5 +65,9 @@ def _cut(array: jax.Array, kind: Kind, cores: list[Core]) -> jax.Array:
 def _restore(array: jax.Array, kind: Kind, cores: list[Core], shape: tuple[int, ...]) -> jax.Array:
     if kind == "kernel" or array.shape == shape:
         return array
-    pads = [(start, shape[i + 1] - stop, 0) for i, core in enumerate(cores) for start, stop in [_range(kind, core)]]
-    return lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    pads = [
+        (start, shape[i + 1] - stop, 0)
+        for i, core in enumerate(cores)
+        for start, stop in [_range(kind, core)]
+    ]
+    return lax.pad(array, lax.full((), 0, array.dtype), [(0, 0, 0), *pads, (0, 0, 0)])

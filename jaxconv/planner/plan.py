@@ -118,7 +118,7 @@ def plan(
       >>> spec = ConvSpec(1, 4, 4, 4, (Axis(8, 3),))
       >>> print(plan(spec, "weight_grad", platform="cpu"))
       weight_grad (1, 8, 4) x (1, 6, 4) -> (3, 1, 4) on cpu
-        72 multiply-adds, at least 248 bytes
+        72 multiply-adds, at least 272 bytes
            direct: applies, but shifted_matmul is preferred
         -> shifted_matmul: XLA's CPU backend expands a grouped weight gradient into a dense one
     """
@@ -134,7 +134,8 @@ def plan(
             name == chosen.name,
             reason
             if name == chosen.name
-            else lowering.supports(slot, spec, dtype, precision) or f"applies, but {chosen.name} is preferred",
+            else lowering.supports(slot, spec, dtype, precision)
+            or f"applies, but {chosen.name} is preferred",
         )
         for name, lowering in REGISTRY.items()
     )

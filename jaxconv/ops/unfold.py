@@ -1,0 +1,145 @@
+"""Patches of an array, and their adjoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from ..geometry import Axis, normalize
+from ..typing import Layout, Padding, PaddingMode
+from . import arguments, border
+
+
+def unfold(
+    x: ArrayLike,
+    kernel_size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "channels_last",
+) -> jax.Array:
+    """The patches that a convolution multiplies with its kernel (im2col).
+
+    `unfold(x, k) @ kernel.reshape(-1, out)` is `conv(x, kernel)`.
+
+    Args:
+      x: input, `(N, *spatial, C)`, or without N if `kernel_size` is a sequence.
+      kernel_size: taps for each axis; an int stands for all axes of a batched x.
+      stride: input positions between neighbouring patches.
+      padding: as in `conv`.
+      dilation: input positions between neighbouring taps.
+      padding_mode: as in `conv`.
+      layout: order of x and the result, "channels_last" or "channels_first".
+
+    Returns:
+      `(N, *out, K)` with K = prod(kernel_size) * C, in the order `(*k, C)` in both layouts.
+
+    Raises:
+      ValueError: if ranks, sizes or names do not fit.
+
+    Example:
+      >>> unfold(jnp.arange(4.0).reshape(1, 4, 1), 2)[0].tolist()
+      [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
+    """
+    x = arguments.array(x, "x")
+    kernel = _kernel_size(kernel_size, x.ndim - 2)
+    form = arguments.form(x.shape, len(kernel), layout, "x")
+    axes = _axes(form.enter_shape(x.shape)[1:-1], kernel, stride, padding, dilation)
+    border.check_mode(padding_mode, (*border.MODES, "zeros"))
+    return form.leave(_unfold(form.enter(x), axes, padding_mode))
+
+
+def fold(
+    patches: ArrayLike,
+    output_size: Sequence[int],
+    kernel_size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "channels_last",
+) -> jax.Array:
+    """Adds patches up where they came from (col2im): the adjoint of `unfold`.
+
+    Args:
+      patches: `(N, *out, K)` as `unfold` returns them, or without N.
+      output_size: spatial size of the result.
+      kernel_size: taps for each axis.
+      stride: of the unfolding.
+      padding: of the unfolding.
+      dilation: of the unfolding.
+      padding_mode: of the unfolding.
+      layout: order of patches and the result, "channels_last" or "channels_first".
+
+    Returns:
+      `(N, *output_size, C)`; where patches overlap, their sum.
+
+    Raises:
+      ValueError: if the patches are not those of an array of this size.
+
+    Example:
+      >>> fold(jnp.ones((1, 3, 2)), (4,), 2)[0, :, 0].tolist()
+      [1.0, 2.0, 2.0, 1.0]
+    """
+    patches = arguments.array(patches, "patches")
+    size = arguments.shape(output_size, None, "output_size")
+    kernel = _kernel_size(kernel_size, len(size))
+    form = arguments.form(patches.shape, len(size), layout, "patches")
+    patches = form.enter(patches)
+    axes = _axes(size, kernel, stride, padding, dilation)
+    border.check_mode(padding_mode, (*border.MODES, "zeros"))
+    taps = math.prod(kernel)
+    out = tuple(a.out for a in axes)
+    if patches.shape[-1] % taps or patches.shape[1:-1] != out:
+        raise ValueError(
+            f"patches have shape {patches.shape} as (N, *out, K); output_size {size} with kernel_size "
+            f"{kernel} gives (N, {', '.join(map(str, out))}, {taps} * C)."
+        )
+    shape = (patches.shape[0], *size, patches.shape[-1] // taps)
+    [x] = jax.linear_transpose(
+        lambda x: _unfold(x, axes, padding_mode), jax.ShapeDtypeStruct(shape, patches.dtype)
+    )(patches)
+    return form.leave(x)
+
+
+def _kernel_size(kernel_size: Any, rank: int) -> tuple[int, ...]:
+    values = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size,) * max(rank, 1)
+    return arguments.per_axis(values, len(values), "kernel_size")
+
+
+def _axes(
+    size: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any
+) -> tuple[Axis, ...]:
+    rank = len(kernel)
+    return normalize(
+        padding,
+        size=size,
+        kernel=kernel,
+        stride=arguments.per_axis(stride, rank, "stride"),
+        dilation=arguments.per_axis(dilation, rank, "dilation"),
+    )
+
+
+def _unfold(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:
+    """(N, *s, C) -> (N, *o, *k C), one gather for each axis."""
+    rank, n, c = len(axes), x.shape[0], x.shape[-1]
+    if padding_mode == "zeros":
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a.lo, a.hi, 0) for a in axes), (0, 0, 0)])
+    else:
+        x = border.extend(x, axes, padding_mode)
+    for i, a in enumerate(axes):
+        index = np.arange(a.out)[:, None] * a.stride + np.arange(a.kernel) * a.dilation
+        x = jnp.take(x, index, axis=1 + 2 * i, mode="clip")
+    # N o1 k1 o2 k2 ... C -> N o1 o2 ... k1 k2 ... C
+    x = jnp.transpose(x, (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1))
+    return x.reshape(n, *(a.out for a in axes), math.prod(a.kernel for a in axes) * c)
