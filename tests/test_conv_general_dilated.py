@@ -44,6 +44,14 @@ def draw(seed: int) -> Call:
     padding: Any = [(int(rng.integers(span)), int(rng.integers(-1, span))) for span in spans]
     if max(base) == 1 and rng.integers(2):
         padding = str(rng.choice(["SAME", "SAME_LOWER", "VALID"]))
+    # At least one window fits.
+    pads = (
+        padding
+        if isinstance(padding, list)
+        else [(0, 0) if padding == "VALID" else (span, 0) for span in spans]
+    )
+    least = [-(-(span - 1 - sum(pad)) // b) + 1 for span, pad, b in zip(spans, pads, base, strict=True)]
+    size = tuple(map(max, size, least))
     groups = int(rng.choice([1, 1, 2, 3]))
     by_batch = groups > 1 and bool(rng.integers(3) == 0)
     features, batches = (1, groups) if by_batch else (groups, 1)
