@@ -195,6 +195,38 @@ def test_lax_consistent_padding_is_ours(padding, rng: np.random.Generator) -> No
         compare(ours, theirs, (x, kernel), rng, contraction=100)
 
 
+@pytest.mark.parametrize(
+    ("window", "stride", "dilation"), [(3, 1, 1), (4, 1, 1), (3, 3, 1), (4, 2, 1), (3, 2, 2)]
+)
+def test_circular_is_the_adjoint_here_always(
+    window: int, stride: int, dilation: int, rng: np.random.Generator
+) -> None:
+    """And in Flax where the two paddings of docs/conventions.md agree."""
+    size, span = 6, dilation * (window - 1) + 1
+    x, g = rng.standard_normal((1, size, 2)), rng.standard_normal((1, size // stride, 3))
+    kernel = rng.standard_normal((window, 2, 3))
+    pairs, mode = conv_padding("CIRCULAR", (window,), (dilation,))
+    options = {"stride": stride, "padding": pairs, "padding_mode": mode, "dilation": dilation}
+    with jax.enable_x64(True):
+        [expected] = jax.linear_transpose(lambda x: jaxconv.conv(x, kernel, **options), x)(g)
+        ours = jaxconv.conv_transpose(g, kernel, output_shape=size, **options)
+        assert_close(ours, np.asarray(expected), contraction=3 * window)
+        layer = nnx.ConvTranspose(
+            3,
+            2,
+            (window,),
+            (stride,),
+            padding="CIRCULAR",
+            kernel_dilation=(dilation,),
+            transpose_kernel=True,
+            param_dtype=np.float64,
+            rngs=nnx.Rngs(0),
+        )
+        layer.kernel[...] = jnp.asarray(kernel)
+        agrees = np.allclose(layer(jnp.asarray(g)), expected)
+    assert agrees is (-(-(span - stride) // 2) == (span - 1) // 2)
+
+
 def compare(ours, theirs, operands, rng: np.random.Generator, contraction: int) -> None:
     """Values and both gradients of two functions, in double precision."""
 

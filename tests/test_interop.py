@@ -1,6 +1,7 @@
 """Kernel conversions: every index goes where the documentation of the other library says it is."""
 
 import ast
+import doctest
 from pathlib import Path
 
 import jax
@@ -177,3 +178,10 @@ def test_no_module_imports_the_library_it_is_about() -> None:
 def test_words_of_the_table_name_the_same_axes() -> None:
     for words in _layout.TABLE.values():
         assert len({frozenset(word.replace("~", "*")) for word in words.values()}) == 1
+
+
+def test_the_examples_of_the_documentation_run() -> None:
+    page = Path(__file__).parent.parent / "docs" / "conventions.md"
+    outcome = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert outcome.attempted >= 10
+    assert outcome.failed == 0
