@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxconv
+from jaxconv.testing import assert_close
 from tests import oracle
 
 SLOTS = ("forward", "input_grad", "weight_grad")
@@ -141,6 +142,15 @@ def expected_slots(case: Case, x: Any, kernel: Any, g: Any) -> dict[str, np.ndar
         "input_grad": oracle.input_grad(g, kernel, case.x_shape, **case.options),
         "weight_grad": oracle.weight_grad(x, g, case.kernel_shape, **case.options),
     }
+
+
+def check_slots(case: Case, results: dict[str, Any], args: Any, **options: Any) -> None:
+    """Each element of each slot within its own √K·Σ|a||b|; integers equal, wrapped as the dtype wraps."""
+    expected, sizes = expected_slots(case, *args), expected_slots(case, *map(np.abs, args))
+    for slot in SLOTS:
+        got, k = np.asarray(results[slot]), max(1, case.contraction(slot))
+        want = expected[slot].astype(got.dtype) if got.dtype.kind in "iu" else expected[slot]
+        assert_close(got, want, contraction=k, scale=sizes[slot], label=slot, **options)
 
 
 CASES = (

@@ -44,7 +44,7 @@ def test_channels_first_and_unbatched():
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_padding_modes(mode, rng):
-    """conv and the two functions that claim to be its gradients, with borders that are copies of the inside."""
+    """conv and the two functions that claim to be its gradients, with borders copied from the inside."""
     x, kernel = rng.standard_normal((2, 5, 6, 3)), rng.standard_normal((3, 2, 3, 4))
     x, kernel = x.astype(np.float32), kernel.astype(np.float32)
     options = dict(stride=(1, 2), padding=((2, 1), (0, 3)), padding_mode=mode)

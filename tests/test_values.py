@@ -8,20 +8,12 @@ import pytest
 import jaxconv
 from jaxconv.testing import assert_close, check_against_oracle, check_trilinear
 from tests import oracle
-from tests.cases import BY_NAME, CASES, FEW, SLOTS, Case, all_slots, expected_slots
+from tests.cases import BY_NAME, CASES, FEW, SLOTS, Case, all_slots, check_slots
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case.name)
 def case(request) -> Case:
     return request.param
-
-
-def check_slots(case: Case, results, args) -> None:
-    """Each slot's every element within its own √K·Σ|a||b|."""
-    expected, sizes = expected_slots(case, *args), expected_slots(case, *map(np.abs, args))
-    for slot in SLOTS:
-        k = max(1, case.contraction(slot))
-        assert_close(results[slot], expected[slot], contraction=k, scale=sizes[slot], label=slot)
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
