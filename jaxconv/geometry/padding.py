@@ -168,6 +168,8 @@ def _transposed_axis(
         raise ValueError(
             f"output_padding={extra} in {where} must be at least 0 and below max(stride, dilation)={room}."
         )
+    if own.size == 0 and not wanted:
+        return Axis(0, own.kernel, own.stride, own.dilation)  # nothing in, nothing out, however it is padded
     full = (own.size - 1) * own.stride + own.span if own.size else 0
     lo: int | None = None  # "SAME" has a front that depends on the output's size
     if name in ("SAME", "SAME_LOWER"):
@@ -182,7 +184,7 @@ def _transposed_axis(
         lo, hi = _crop(name, own) if pads is None else pads
         smallest = full - lo - hi
         largest = smallest + room - 1
-        keras = max(own.stride - own.span, 0) if name == "VALID" and own.size else 0
+        keras = max(own.stride - own.span, 0) if name == "VALID" else 0
         usual = smallest + (extra or keras)
     out = usual if wanted is None else wanted
     if out < 0 or (wanted is not None and not smallest <= wanted <= largest):

@@ -8,11 +8,13 @@ import typing
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from ..geometry.padding import per_axis as per_axis
+from ..geometry.spec import check_groups
 from ..planner import why_not
 from ..typing import Layout
 
@@ -75,13 +77,16 @@ def form(shape: tuple[int, ...], rank: int, layout: str, name: str) -> Form:
     return Form(typing.cast("Layout", layout), len(shape) == rank + 2)
 
 
-def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *, transposed: bool) -> None:
-    """The kernel must fit the data's channels: in/groups of a convolution's input, out of its output."""
+def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: Any, *, transposed: bool) -> int:
+    """The kernel and groups must fit the data's channels; returns groups as an int."""
+    try:
+        groups = operator.index(groups)
+    except TypeError:
+        raise ValueError(f"groups={groups!r} of type {type(groups).__name__} must be an int.") from None
     inner, outer = kernel_shape[-2:]
-    if groups < 1:
-        raise ValueError(f"groups={groups} must be at least 1.")
+    check_groups(groups, in_channels=channels, **({} if transposed else {"out_channels": outer}))
     if (outer if transposed else inner * groups) == channels:
-        return
+        return groups
     wanted = f"(*k, out/groups, {channels})" if transposed else f"(*k, {channels}/groups, out)"
     hint = ""
     if transposed and inner == channels:
@@ -93,9 +98,6 @@ def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *,
             " It looks like PyTorch's layout, channels before space; jaxconv.interop.torch converts it "
             "(or jnp.moveaxis(kernel, (0, 1), (-1, -2)))."
         )
-    elif not transposed and channels % groups:
-        possible = ", ".join(str(d) for d in range(1, channels + 1) if channels % d == 0)
-        hint = f" And groups must divide {channels}: use one of {possible}."
     raise ValueError(
         f"kernel of shape {tuple(kernel_shape)} with groups={groups} does not fit data of {channels} "
         f"channels; wanted {wanted}.{hint}"
@@ -105,7 +107,9 @@ def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: int, *,
 def shape(value: Any, length: int | None, name: str) -> tuple[int, ...]:
     """A shape argument as a tuple of integers."""
     try:
-        result = tuple(operator.index(n) for n in value)
+        result: tuple[Any, ...] = tuple(
+            n if jax.export.is_symbolic_dim(n) else operator.index(n) for n in value
+        )
     except TypeError:
         raise ValueError(
             f"{name}={value!r} must be a tuple of integers, the full shape of the array."
@@ -142,6 +146,10 @@ def result_dtype(dtype: Any, preferred: Any) -> Any:
         wanted = jnp.dtype(preferred)
     except TypeError:
         raise ValueError(f"preferred_element_type={preferred!r} is not a dtype.") from None
+    if jnp.issubdtype(wanted, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(
+            f"preferred_element_type={wanted} is complex and the operands are {dtype}; cast them first."
+        )
     if jnp.promote_types(dtype, wanted) != wanted:
         raise ValueError(
             f"preferred_element_type={wanted} would lose what operands of {dtype} hold; use a wider dtype, "

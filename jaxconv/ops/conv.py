@@ -10,7 +10,6 @@ import jax
 from jax.typing import ArrayLike
 
 from ..geometry import Axis, ConvSpec, Slot, normalize, normalize_transposed
-from ..geometry.spec import check_groups
 from ..typing import Algorithm, Layout, Padding, PaddingMode
 from . import arguments, border
 from .primitives import bind
@@ -155,7 +154,7 @@ def conv_transpose(
     form = arguments.form(x.shape, rank, layout, "x")
     x = form.enter(x)
     border.check_mode(padding_mode, _TRANSPOSED_MODES)
-    arguments.check_channels(kernel.shape, x.shape[-1], groups, transposed=True)
+    groups = arguments.check_channels(kernel.shape, x.shape[-1], groups, transposed=True)
     axes = normalize_transposed(
         padding,
         size=x.shape[1:-1],
@@ -165,7 +164,6 @@ def conv_transpose(
         output_padding=arguments.per_axis(output_padding, rank, "output_padding"),
         output_shape=None if output_shape is None else arguments.per_axis(output_shape, rank, "output_shape"),
     )
-    check_groups(groups, in_channels=x.shape[-1])
     spec = ConvSpec(x.shape[0], kernel.shape[-2] * groups, x.shape[-1], groups, axes)
     dtype = arguments.result_dtype(x.dtype, preferred_element_type)
     y = _input_grad(spec, x, kernel, padding_mode, algorithm, precision, dtype)
@@ -301,7 +299,7 @@ def _conv_spec(
     groups: int,
 ) -> ConvSpec:
     rank = len(kernel_shape) - 2
-    arguments.check_channels(kernel_shape, input_shape[-1], groups, transposed=False)
+    groups = arguments.check_channels(kernel_shape, input_shape[-1], groups, transposed=False)
     axes = normalize(
         padding,
         size=input_shape[1:-1],

@@ -57,7 +57,7 @@ def conv_matrix(
     rank = arguments.spatial_rank(kernel.shape)
     shape = arguments.shape(input_shape, rank + 1, "input_shape")
     _, *size, channels = arguments.form(shape, rank, layout, "input_shape").enter_shape(shape)
-    arguments.check_channels(kernel.shape, channels, groups, transposed=False)
+    groups = arguments.check_channels(kernel.shape, channels, groups, transposed=False)
     border.check_mode(padding_mode, (*border.MODES, "zeros"))
     axes = normalize(
         padding,

@@ -77,8 +77,8 @@ def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> Pa
         grouped = spec.groups > 1 and names[-1] is not None
         if any(spatial) or grouped:
             raise ValueError(
-                f"the {kind} of a convolution is sharded as {aval.sharding.spec}; explicit mesh axes may shard "
-                "the batch and, without groups, channels. Reshard it, or use Auto axes."
+                f"the {kind} of a convolution is sharded as {aval.sharding.spec}; explicit mesh axes may "
+                "shard the batch and, without groups, channels. Reshard it, or use Auto axes."
             )
         parts |= {"I": names[-2], "O": names[-1]} if kind == "kernel" else {"N": names[0]}
         if kind != "kernel":

@@ -60,6 +60,8 @@ def _batch(slot: Slot, args: tuple[jax.Array, jax.Array], dims: tuple[Any, Any],
     mapped = [i for i in (0, 1) if dims[i] is not None]
     role = "G" if len(mapped) == 2 else _shared(kinds[mapped[0]], kinds[2])
     size = args[mapped[0]].shape[dims[mapped[0]]]
+    if size == 0:
+        return jnp.zeros((0, *spec.result_shape(slot)), params["dtype"]), 0
     operands = list(args)
     for i in mapped:
         operands[i] = _merge(jnp.moveaxis(args[i], dims[i], 0), kinds[i], role, spec)
