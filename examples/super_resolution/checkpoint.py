@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any moment, and that say so when they are damaged.
 
-Orbax writes a step beside its final name and renames it when complete, so a killed save leaves nothing that looks like
-a checkpoint. What happens to the files later (a full disk, a broken copy) is caught by the checksums kept with them.
+Orbax writes a step beside its final name and renames it when complete, so a killed save leaves nothing that
+looks like a checkpoint. What happens to the files later is caught by the checksums kept with them.
 """
 
 import json
@@ -28,13 +28,13 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run, in numbered folders.
 
-    Each holds the training state, the averaged parameters (all that inference needs), the position of the data stream
-    and the configuration.
+    Each holds the training state, the averaged parameters (all that inference needs), the position of the
+    data stream and the configuration.
     """
 
     def __init__(self, folder: Path, *, keep: int | None = None):
         self.folder = folder.absolute()
-        # Saving is synchronous: the state is small, and a step is then either saved or not when the next one begins.
+        # Saving is synchronous: the state is small, and when the next step begins this one is safe.
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True, create=True
         )
@@ -75,9 +75,7 @@ class Checkpoints:
                 self._manager.delete(later)  # it would be in the way when that step is saved again
             return restored
         if damaged:
-            raise ValueError(
-                f"no checkpoint in {self.folder} is whole: remove the run's folder to start again"
-            )
+            raise ValueError(f"every checkpoint in {self.folder} is damaged: remove the run to start again")
         return None
 
     def _restore(self, step: int, training: Any, average: Any) -> Restored:
@@ -126,7 +124,7 @@ def read_config(step: Path) -> dict[str, Any]:
 
 
 def read_average(step: Path, average: Any) -> Any:
-    """The averaged parameters of a step, in the shape of the abstract value `average`, on the default device."""
+    """The averaged parameters of a step, with the structure of the abstract `average`, on one device."""
     verify(step)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), average)

@@ -1,4 +1,4 @@
-"""Photographs, split whole into training and held-out ones, and an endless stream of patch pairs cut from them."""
+"""Photographs, split whole into training and held-out ones, and an endless stream of patches of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class DataConfig:
 
 
 class Photo(NamedTuple):
-    """One photograph's luma, divided by 255 and cropped to a multiple of the scale, and its bicubic reduction."""
+    """One photograph's luma over 255, cropped to a multiple of the scale, and its bicubic reduction."""
 
     name: str
     high: np.ndarray
@@ -173,25 +173,22 @@ def tiles(photos: Sequence[Photo], config: DataConfig) -> list[Tile]:
     return found
 
 
-class Cut(grain.transforms.RandomMap):
+class Cut:
     """Cuts a pair of patches near a tile and turns it into one of its eight mirror images."""
 
     def __init__(self, photos: Sequence[Photo], config: DataConfig, scale: int):
         self.photos, self.size, self.scale = photos, config.patch, scale
 
-    def random_map(self, element: Tile, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        photo, size, scale = self.photos[element.photo], self.size, self.scale
-        limits = (photo.low.shape[0] - size, photo.low.shape[1] - size)
-        shift = rng.integers(0, max(1, size // 2), 2)
-        top, left = (
-            min(int(at), limit) for at, limit in zip((element.top, element.left) + shift, limits, strict=True)
-        )
+    def __call__(self, tile: Tile, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        photo, size, scale = self.photos[tile.photo], self.size, self.scale
+        down, right = rng.integers(0, max(1, size // 2), 2)
+        top = min(tile.top + int(down), photo.low.shape[0] - size)
+        left = min(tile.left + int(right), photo.low.shape[1] - size)
         low = photo.low[top : top + size, left : left + size]
         high = photo.high[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
-        turns, mirror = rng.integers(0, 4), rng.integers(0, 2)
-        pair = {"low": np.rot90(low, turns), "high": np.rot90(high, turns)}
+        turns, mirror = int(rng.integers(0, 4)), 1 - 2 * int(rng.integers(0, 2))
         return {
-            name: np.ascontiguousarray(p[:, ::-1] if mirror else p)[..., None] for name, p in pair.items()
+            name: np.rot90(p, turns)[:, ::mirror, None].copy() for name, p in (("low", low), ("high", high))
         }
 
 

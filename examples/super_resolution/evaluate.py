@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from .checkpoint import write_atomically
@@ -19,7 +18,7 @@ from .upscale import Enlarger, Track
 
 @dataclass(frozen=True)
 class Score:
-    """Quality of one photograph's two enlargements: PSNR in dB and SSIM, on 8-bit Y, a border of `scale` left out."""
+    """PSNR in dB and SSIM of a photograph's two enlargements, on 8-bit Y without a border of `scale`."""
 
     name: str
     bicubic_psnr: float
@@ -42,16 +41,13 @@ def network_psnr(photo: Photo, enlarger: Enlarger, params: Any) -> float:
 
 
 def evaluate(photos: Sequence[Photo], enlarger: Enlarger, params: Any, *, track: Track = iter) -> list[Score]:
-    """Scores every photograph, and their mean as the last entry."""
-    scores = [_score(photo, enlarger, params) for photo in track(photos)]
-    fields = ("bicubic_psnr", "network_psnr", "bicubic_ssim", "network_ssim")
-    return [*scores, Score("mean", *(fmean(getattr(score, field) for score in scores) for field in fields))]
+    """The score of every photograph, in their order."""
+    return [_score(photo, enlarger, params) for photo in track(photos)]
 
 
 def _score(photo: Photo, enlarger: Enlarger, params: Any) -> Score:
     scale = enlarger.config.scale
-    truth = to_8_bit(255 * photo.high)
-    bicubic = to_8_bit(255 * imresize(photo.low, scale))
+    truth, bicubic = to_8_bit(255 * photo.high), to_8_bit(255 * imresize(photo.low, scale))
     network = to_8_bit(255 * enlarger(params, photo.low))
     return Score(
         photo.name,
@@ -62,26 +58,42 @@ def _score(photo: Photo, enlarger: Enlarger, params: Any) -> Score:
     )
 
 
-def table(scores: Sequence[Score], *, title: str) -> Table:
-    result = Table("photograph", title=title, title_style="bold")
-    for column in ("bicubic dB", "network dB", "gain dB", "bicubic SSIM", "network SSIM"):
-        result.add_column(column, justify="right")
-    for score in scores:
-        if score.name == "mean":
-            result.add_section()
-        result.add_row(
-            score.name,
-            f"{score.bicubic_psnr:.2f}",
-            f"{score.network_psnr:.2f}",
-            f"{score.gain:+.2f}",
-            f"{score.bicubic_ssim:.4f}",
-            f"{score.network_ssim:.4f}",
-        )
-    return result
+@dataclass(frozen=True)
+class Results:
+    """The scores of a checkpoint."""
 
+    title: str
+    step: int
+    scores: list[Score]
 
-def write_results(path: Path, scores: Sequence[Score], **facts: Any) -> None:
-    """The scores as JSON, with what they are scores of."""
-    write_atomically(
-        path, json.dumps({**facts, "scores": [asdict(score) for score in scores]}, indent=1) + "\n"
-    )
+    def mean(self) -> Score:
+        quality = ([getattr(score, name.name) for score in self.scores] for name in fields(Score)[1:])
+        return Score("mean", *map(fmean, quality))
+
+    def table(self) -> Table:
+        result = Table("photograph", title=self.title, caption="on Y, without a border of the scale")
+        for column in ("dB bicubic", "network", "gain", "SSIM bicubic", "network"):
+            result.add_column(column, justify="right")
+        for score in [*self.scores, self.mean()]:
+            result.add_row(
+                Path(score.name).stem,
+                f"{score.bicubic_psnr:.2f}",
+                f"{score.network_psnr:.2f}",
+                f"{score.gain:+.2f}",
+                f"{score.bicubic_ssim:.4f}",
+                f"{score.network_ssim:.4f}",
+                end_section=score is self.scores[-1],
+            )
+        return result
+
+    def write(self, path: Path) -> None:
+        values = {**asdict(self), "mean": asdict(self.mean())}
+        write_atomically(path, json.dumps(values, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Results | None":
+        """None if there is no such file."""
+        if not path.is_file():
+            return None
+        values = json.loads(path.read_text())
+        return cls(values["title"], values["step"], [Score(**score) for score in values["scores"]])

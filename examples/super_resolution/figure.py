@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy.ndimage import uniform_filter
 
 from . import images
 from .evaluate import Score
@@ -45,8 +44,9 @@ def _draw_photograph(
     scale = enlarger.config.scale
     low = imresize(photo, Fraction(1, scale))
     network = enlarge_picture(images.Picture(low), enlarger, params).pixels
-    size = min(photo.shape[:2]) // 5 // scale * scale
-    top, left = _most_detailed(photo, size, scale)
+    size = min(low.shape[:2]) // 5
+    top, left = _most_detailed(low, size)
+    top, left, size = top * scale, left * scale, size * scale
     columns = [
         (low, f"low resolution, 1/{scale}"),
         (imresize(low, scale), f"bicubic  {score.bicubic_psnr:.2f} dB"),
@@ -68,48 +68,36 @@ def _draw_photograph(
             spine.set(color=_BOX, linewidth=2)
 
 
-def _most_detailed(photo: np.ndarray, size: int, scale: int) -> tuple[int, int]:
-    """The square with the strongest edges, on the low-resolution grid: chosen by the truth, not by the network."""
-    y = images.luma(photo)
-    edges = np.hypot(*np.gradient(y))
-    mean = uniform_filter(edges, size, origin=-(size // 2) + (size + 1) % 2, mode="constant")
-    fits = mean[: y.shape[0] - size + 1 : scale, : y.shape[1] - size + 1 : scale]
-    top, left = np.unravel_index(np.argmax(fits), fits.shape)
-    return int(top) * scale, int(left) * scale
+def _most_detailed(low: np.ndarray, size: int) -> tuple[int, int]:
+    """The square with the strongest edges in the low-resolution picture: what a network has to work with."""
+    edges = np.hypot(*np.gradient(images.luma(low)))
+    total = np.pad(edges, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    inside = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
+    top, left = np.unravel_index(np.argmax(inside), inside.shape)
+    return int(top), int(left)
 
 
 def curve(path: Path, records: Sequence[dict[str, Any]], *, title: str) -> None:
     """Training loss, and PSNR on training patches and on held-out photographs, against the step."""
-    figure = Figure(figsize=(10, 4), layout="constrained", facecolor="white")
-    losses, quality = figure.subplots(1, 2)
-    training = [record for record in records if "loss" in record]
-    held_out = [record for record in records if "held_out_psnr" in record]
-    steps = [record["step"] for record in training]
-    losses.plot(steps, [record["loss"] for record in training], color="tab:blue")
-    losses.set(title="training loss", yscale="log")
-    quality.plot(
-        steps, [record["psnr"] for record in training], color="tab:blue", alpha=0.35, label="training patches"
-    )
-    at = [record["step"] for record in held_out]
-    for name, label, style in (
-        ("held_out_psnr", "held-out photographs", "o-"),
-        ("held_out_bicubic_psnr", "bicubic on these", "k--"),
-    ):
-        quality.plot(
-            at,
-            [record[name] for record in held_out],
-            style,
-            label=label,
-            **({"color": "tab:orange"} if style == "o-" else {}),
-        )
-    quality.set(title="PSNR on Y, dB")
+    figure = Figure(figsize=(11, 4.2), layout="constrained", facecolor="white")
+    loss, quality = figure.subplots(1, 2)
+    loss.plot(*_series(records, "loss"), color="tab:blue")
+    loss.set(title="training loss", xlabel="step")
+    quality.plot(*_series(records, "psnr"), color="tab:blue", alpha=0.4, label="training patches")
+    quality.plot(*_series(records, "held_out_psnr"), "o-", color="tab:orange", label="held-out photographs")
+    quality.plot(*_series(records, "held_out_bicubic_psnr"), "k--", label="the same by bicubic")
+    quality.set(title="PSNR on Y, dB", xlabel="step")
     quality.legend(frameon=False)
-    for axis in (losses, quality):
-        axis.set_xlabel("step")
+    for axis in (loss, quality):
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     _save(figure, path)
+
+
+def _series(records: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    pairs = [(record["step"], record[name]) for record in records if name in record]
+    return [step for step, _ in pairs], [value for _, value in pairs]
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -29,8 +29,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 class History:
     """Writes records {"step": ..., name: number} to `metrics.jsonl` and to TensorBoard.
 
-    Continuing from a checkpoint first drops what was recorded after it, so the file of a run that was killed any number
-    of times equals that of one that was not, byte for byte. For the same reason it holds no clock times.
+    Continuing from a checkpoint first drops what was recorded after it, so the file of a run that was killed
+    any number of times equals that of one that was not, byte for byte. So it holds no clock times either.
     """
 
     def __init__(self, folder: Path, *, step: int):

@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 
 def read(path: Path) -> Picture:
-    """Any file Pillow can read: grey, RGB, palette, CMYK, with or without alpha, 16-bit grey; the first frame.
+    """The first frame of a file Pillow can read: grey (8 or 16 bits), RGB, palette, CMYK, with alpha or not.
 
     Raises:
         ValueError: the file is missing, damaged, no picture, or holds numbers whose white is unknown.
@@ -90,5 +90,5 @@ def write(path: Path, picture: Picture) -> None:
     peak, kind = (65535, np.uint16) if deep else (255, np.uint8)
     image = Image.fromarray(np.floor(np.clip(values, 0, 1) * peak + 0.5).astype(kind))
     part = path.with_name(f".{path.stem}.part{path.suffix}")
-    image.save(part, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}))
+    image.save(part, quality=95)  # formats without loss have no such option and ignore it
     os.replace(part, path)

@@ -1,19 +1,23 @@
-"""MATLAB's `imresize(x, scale, "bicubic")`: super-resolution papers make their low-resolution pictures with it.
+"""MATLAB's `imresize(x, scale, "bicubic")`, with which super-resolution papers make low-resolution pictures.
 
-Two things set it apart from other bicubic resizers, and each is worth decibels: when shrinking, the kernel is
-stretched by 1/scale so that it also removes what the small grid cannot show, and beyond its border the picture
-is mirrored (`d c b a | a b c d | d c b a`) rather than clamped.
+Three things set it apart from other bicubic resizers, and together they are worth decibels: Keys's kernel has
+a = -1/2; when shrinking it is stretched by 1/scale, so that it also removes what the small grid cannot show;
+and beyond its border the picture is mirrored (`d c b a | a b c d | d c b a`).
 """
 
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
+from typing import TypeVar
 
+import jax
 import numpy as np
+
+Pixels = TypeVar("Pixels", np.ndarray, jax.Array)
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:
-    """Keys's cubic convolution kernel with a = -1/2 (IEEE Trans. ASSP 29, 1981, doi:10.1109/TASSP.1981.1163711)."""
+    """Keys's cubic convolution kernel with a = -1/2 (1981, doi:10.1109/TASSP.1981.1163711)."""
     t = np.abs(t)
     near = 1.5 * t**3 - 2.5 * t**2 + 1
     far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
@@ -36,20 +40,23 @@ def taps(size: int, scale: Fraction) -> tuple[np.ndarray, np.ndarray]:
     return mirrored[:, used], weight[:, used]
 
 
-def resize_axis(x, scale: Fraction, axis: int):
+def resize_axis(x: Pixels, scale: Fraction, axis: int) -> Pixels:
     """`x` (NumPy or JAX) resized along one axis, in the precision of `x`."""
     index, weight = taps(x.shape[axis], scale)
     column = [1] * x.ndim
     column[axis] = -1
     weight = weight.astype(x.dtype)
-    return sum(x.take(index[:, t], axis=axis) * weight[:, t].reshape(column) for t in range(index.shape[1]))
+    y = x.take(index[:, 0], axis=axis) * weight[:, 0].reshape(column)
+    for t in range(1, index.shape[1]):
+        y = y + x.take(index[:, t], axis=axis) * weight[:, t].reshape(column)
+    return y
 
 
-def imresize(x, scale: int | Fraction):
+def imresize(x: Pixels, scale: int | Fraction) -> Pixels:
     """A picture (height, width, ...) resized by a rational factor; values are neither rounded nor clipped.
 
     Args:
-        x: NumPy or JAX array of floats. Float64 reproduces MATLAB to rounding.
+        x: array of floats; float64 reproduces MATLAB to rounding.
         scale: above 1 to enlarge. An exact number (3, `Fraction(1, 3)`), because the size of the result is
             `ceil(size * scale)` and 1/3 is no float.
 

@@ -1,9 +1,9 @@
-"""Colour and quality as super-resolution papers measure them: on Y of MATLAB's `rgb2ycbcr`, without a border."""
+"""Colour and quality as super-resolution papers measure them: on Y of MATLAB's `rgb2ycbcr`, no border."""
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
-# ITU-R BT.601 in studio range, the digits of MATLAB's rgb2ycbcr: RGB in [0, 1] gives Y in 16..235 and Cb, Cr in 16..240.
+# ITU-R BT.601 with the digits of MATLAB's rgb2ycbcr: RGB in [0, 1] gives Y in 16..235 and Cb, Cr in 16..240.
 _RGB_TO_YCBCR = np.array(
     [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float64
 )
@@ -31,7 +31,7 @@ def to_8_bit(y: np.ndarray) -> np.ndarray:
 
 
 def psnr(x: np.ndarray, truth: np.ndarray, *, border: int = 0) -> float:
-    """Peak signal-to-noise ratio in dB, `10 log10(255² / mean((x - truth)²))`, `border` pixels left out all round.
+    """Peak signal-to-noise ratio in dB, 10 log10(255² / mean((x - truth)²)), `border` pixels around left out.
 
     >>> psnr(np.full((4, 4), 101.0), np.full((4, 4), 100.0))
     48.1308
@@ -41,14 +41,14 @@ def psnr(x: np.ndarray, truth: np.ndarray, *, border: int = 0) -> float:
 
 
 def ssim(x: np.ndarray, truth: np.ndarray, *, border: int = 0) -> float:
-    """Mean structural similarity of two pictures on the 8-bit scale, as the authors' `ssim.m` computes it.
+    """Mean structural similarity of two pictures on the 8-bit scale.
 
-    Local moments under an 11x11 Gaussian window of standard deviation 1.5, C1 = (0.01·255)², C2 = (0.03·255)²,
-    averaged where the window lies wholly inside the picture.
+    As in the authors' `ssim.m`: local moments under an 11x11 Gaussian window of standard deviation 1.5,
+    C1 = (0.01·255)², C2 = (0.03·255)², averaged where the window lies wholly inside the picture.
 
     References:
-        Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image Quality Assessment: From Error Visibility to
-        Structural Similarity", IEEE Trans. Image Processing 13, 2004, doi:10.1109/TIP.2003.819861
+        Z. Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", 2004,
+        doi:10.1109/TIP.2003.819861
     """
     x, truth = _crop(x, border), _crop(truth, border)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

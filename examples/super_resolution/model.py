@@ -1,13 +1,13 @@
 """FSRCNN and ESPCN: small networks that work on the low-resolution grid and enlarge in their last layer.
 
-FSRCNN enlarges with a 9x9 transposed convolution, ESPCN with a convolution whose channels become the sub-pixels.
+FSRCNN enlarges with a 9x9 transposed convolution, ESPCN with a convolution whose channels become sub-pixels.
 Both map luma in [0, 1], (batch, height, width, 1), to (batch, height·scale, width·scale, 1).
 
 References:
     C. Dong, C. C. Loy, X. Tang, "Accelerating the Super-Resolution Convolutional Neural Network", ECCV 2016,
     doi:10.1007/978-3-319-46475-6_25
-    W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
-    Network", CVPR 2016, doi:10.1109/CVPR.2016.207
+    W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network", CVPR 2016, doi:10.1109/CVPR.2016.207
 """
 
 import warnings
@@ -24,8 +24,8 @@ from jaxconv import nn
 
 from .imresize import imresize
 
-# For the weights before a PReLU: He's variance. For the last layer: the paper's small normal, so that a new network
-# answers with the bicubic picture (or with black, without the skip) and every correction is learned.
+# For the weights before a PReLU: He's variance. For the last layer: the paper's small normal, so that a new
+# network answers with the bicubic picture (or with black, without the skip) and learns corrections.
 _HE = initializers.he_normal()
 _SMALL = initializers.normal(1e-3)
 
@@ -47,8 +47,8 @@ class ModelConfig:
     features: tuple[int, int] = (64, 32)
     """ESPCN: features of its two hidden layers."""
     residual: bool = True
-    """Let the network add to the bicubic enlargement. The papers' networks make the whole picture, which takes them
-    hours to learn; --no-residual gives those."""
+    """Let the network add to the bicubic enlargement. The papers' networks (--no-residual) make the whole
+    picture, which takes them hours to learn."""
     bf16: bool = False
     """Compute in bfloat16. Parameters, optimiser state and loss stay float32."""
 
@@ -96,7 +96,7 @@ class ESPCN(nnx.Module):
         first, second = config.features
         self.first = nn.Conv(1, first, (5, 5), dtype=dtype, rngs=rngs)
         self.second = nn.Conv(first, second, (3, 3), dtype=dtype, rngs=rngs)
-        calm = nn.init.icnr(config.scale, _SMALL)
+        calm = nn.init.icnr(config.scale, _SMALL)  # no checkerboard at the start
         self.enlarge = nn.SubpixelConv(
             second, 1, (3, 3), config.scale, kernel_init=calm, dtype=dtype, rngs=rngs
         )
@@ -121,7 +121,7 @@ class SuperResolution(nnx.Module):
 
 
 def reach(config: ModelConfig) -> int:
-    """How many low-resolution pixels away from an output something can still change it; rounded up a little."""
+    """From how many low-resolution pixels away something can still change an output, at most."""
     bicubic = 2
     if config.model == "espcn":
         return max(bicubic, 2 + 1 + 1)

@@ -37,10 +37,7 @@ class Display:
 
     @contextmanager
     def training(self, steps: int, done: int) -> Generator["TrainingBar"]:
-        columns = [
-            TextColumn("loss {task.fields[loss]}  PSNR {task.fields[psnr]}  held out {task.fields[held_out]}")
-        ]
-        with self._bar(*columns) as bar:
+        with self._bar(TextColumn("{task.fields[status]}")) as bar:
             yield TrainingBar(self, bar, steps, done)
 
     def _bar(self, *more: TextColumn) -> Progress:
@@ -60,20 +57,18 @@ class Display:
 
 
 class TrainingBar:
-    """Steps done, latest loss and PSNRs, time left. Where there is no terminal, a line per held-out measurement."""
+    """Steps done, latest loss and PSNRs, time left; and a line for each held-out measurement."""
 
     def __init__(self, display: Display, bar: Progress, steps: int, done: int):
         self._display, self._bar, self._steps = display, bar, steps
-        self._shown = {"loss": "-", "psnr": "-", "held_out": "-"}
-        self._task = bar.add_task("training", total=steps, completed=done, **self._shown)
+        self._shown: dict[str, str] = {}
+        self._task = bar.add_task("training", total=steps, completed=done, status="compiling")
 
     def update(self, step: int, **values: float) -> None:
-        units = {"loss": "{:.4f}", "psnr": "{:.2f} dB", "held_out": "{:.2f} dB"}
-        self._shown.update({name: units[name].format(value) for name, value in values.items()})
-        self._bar.update(self._task, completed=step, **self._shown)
+        """Shows the values of `loss`, `psnr` and `held_out` that are given, and the last ones of the others."""
+        formats = {"loss": "loss {:.4f}", "psnr": "PSNR {:.2f} dB", "held_out": "held out {:.2f} dB"}
+        self._shown.update({name: formats[name].format(value) for name, value in values.items()})
+        status = "  ".join(self._shown.values())
+        self._bar.update(self._task, completed=step, status=status)
         if "held_out" in values:
-            self._display.say(
-                "step {}/{}  loss {loss}  PSNR {psnr}  held out {held_out}".format(
-                    step, self._steps, **self._shown
-                )
-            )
+            self._display.say(f"step {step}/{self._steps}  {status}")

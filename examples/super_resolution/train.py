@@ -1,4 +1,4 @@
-"""Training: a jit-compiled step over all devices, metrics, checkpoints, and an exact continuation after any stop."""
+"""Training: a compiled step over all devices, metrics, checkpoints, exact continuation after any stop."""
 
 import time
 from collections.abc import Callable
@@ -34,18 +34,18 @@ class TrainConfig:
     steps: int = 4000
     """Optimiser steps."""
     learning_rate: float = 5e-3
-    """Peak of Adam's learning rate; it rises over `warmup` steps and falls as a half cosine to a hundredth."""
+    """Peak of Adam's learning rate. It rises for `warmup` steps, then falls as a cosine to a hundredth."""
     warmup: int = 100
     """Steps of rising learning rate, a tenth of all steps at most."""
     loss: Literal["l1", "charbonnier"] = "l1"
     """Mean of |error|, or of sqrt(error² + 10⁻⁶), which is smooth at zero."""
     ema: float = 0.998
-    """Decay of the moving average of the parameters, which is what is evaluated and used; 0 for the last ones."""
+    """Decay of the moving average of the parameters, which is what is evaluated and used; 0 for none."""
     seed: int = 0
     """Of the initial parameters and of the order of patches."""
     log_every: int = 50
     """Steps between records of the training loss (their mean over these steps)."""
-    eval_every: int = 500
+    eval_every: int = 200
     """Steps between measurements of held-out PSNR."""
     checkpoint_every: int = 500
     """Steps between checkpoints; there is one at the end in any case."""
@@ -58,7 +58,7 @@ class TrainState(NamedTuple):
     optimiser: optax.OptState
     step: jax.Array
     sums: dict[str, jax.Array]
-    """Of loss and mean squared error since the last record: part of the state, since a stop may fall between two."""
+    """Of loss and mean squared error since the last record: state, because a stop may fall between two."""
 
 
 LOSSES: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -88,7 +88,7 @@ def _zero_sums() -> dict[str, jax.Array]:
 
 
 def make_step(config: TrainConfig, mesh: Mesh) -> Callable:
-    """The compiled step (state, average, batch) -> (state, average): batches split over devices, the rest copied."""
+    """The compiled step (state, average, batch) -> (state, average); batches may be split over devices."""
     graph, _ = abstract_model(config.model)
     optimiser, loss_of = make_optimiser(config), LOSSES[config.loss]
 
@@ -189,7 +189,9 @@ class _Run:
         if not np.isfinite(loss):
             raise ValueError(f"the loss became {loss} before step {self.step}: lower learning_rate")
         values = {"loss": loss, "psnr": float(-10 * np.log10(mse))}
-        self.history.write(self.step, **values, learning_rate=float(schedule(self.config)(self.step)))
+        self.history.write(
+            self.step, **values, learning_rate=float(np.asarray(schedule(self.config)(self.step)))
+        )
         self.state = self.state._replace(sums=jax.device_put(_zero_sums(), self.everywhere))
         return {**values, "steps": steps}
 

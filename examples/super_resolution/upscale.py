@@ -22,7 +22,7 @@ Track = Callable[[Iterable], Iterable]
 
 
 class Enlarger:
-    """Enlarges luma pictures of any size, a band of rows at a time, so that memory does not grow with the picture.
+    """Enlarges luma pictures of any size, a band of rows at a time, so that memory does not grow with them.
 
     Bands overlap by the network's reach: the result is that of the whole picture at once.
     """
@@ -34,7 +34,7 @@ class Enlarger:
         self._apply = jax.jit(lambda params, low: nnx.merge(graph, params)(low[None, ..., None])[0, ..., 0])
 
     def __call__(self, params: Any, low: np.ndarray, *, track: Track = iter) -> np.ndarray:
-        """(height, width) to (height·scale, width·scale), both luma over 255; `track` wraps the loop over bands."""
+        """(height, width) to (height·scale, width·scale), luma over 255; `track` wraps the band loop."""
         scale, margin = self.config.scale, reach(self.config)
         height, width = low.shape
         rows = max(16, self._band_pixels // width)
