@@ -30,17 +30,17 @@ NAMES: tuple[str, ...] = get_args(Name)
 
 def per_axis(value: Any, rank: int, name: str) -> tuple[int, ...]:
     """One integer for each axis from an integer or a sequence of `rank` of them."""
-    if _is_int(value):
+    if is_int(value):
         return (operator.index(value),) * rank
     values = _sequence(value, rank, name, "an int or one int for each spatial dimension")
-    if not all(_is_int(v) for v in values):
+    if not all(is_int(v) for v in values):
         raise ValueError(f"{name}={value!r} must hold integers.")
     return tuple(operator.index(v) for v in values)
 
 
 def pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
     """`((lo, hi), ...)` from an int, one int for each axis, or one pair for each axis."""
-    if _is_int(padding):
+    if is_int(padding):
         padding = (padding,) * rank
     entries = _sequence(
         padding, rank, "padding", f"an int, {rank} ints, {rank} (lo, hi) pairs, or one of {NAMES}"
@@ -49,7 +49,7 @@ def pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
 
 
 def _pair(entry: Any, padding: Any) -> tuple[int, int]:
-    if _is_int(entry):
+    if is_int(entry):
         return operator.index(entry), operator.index(entry)
     try:
         lo, hi = entry
@@ -227,7 +227,8 @@ def _range(smallest: int, largest: int) -> str:
     )
 
 
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
+    """Whether a value counts as an integer: Python's, NumPy's, but no boolean."""
     return not isinstance(value, bool) and hasattr(value, "__index__") and not getattr(value, "ndim", 0)
 
 

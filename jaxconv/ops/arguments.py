@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import ConvSpec, Slot
+from ..geometry.padding import is_int
 from ..geometry.padding import per_axis as per_axis
 from ..geometry.spec import check_groups
 from ..planner import why_not
@@ -79,10 +80,9 @@ def form(shape: tuple[int, ...], rank: int, layout: str, name: str) -> Form:
 
 def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: Any, *, transposed: bool) -> int:
     """The kernel and groups must fit the data's channels; returns groups as an int."""
-    try:
-        groups = operator.index(groups)
-    except TypeError:
-        raise ValueError(f"groups={groups!r} of type {type(groups).__name__} must be an int.") from None
+    if not is_int(groups):
+        raise ValueError(f"groups={groups!r} of type {type(groups).__name__} must be an int.")
+    groups = operator.index(groups)
     inner, outer = kernel_shape[-2:]
     check_groups(groups, in_channels=channels, **({} if transposed else {"out_channels": outer}))
     if (outer if transposed else inner * groups) == channels:
