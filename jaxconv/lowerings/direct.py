@@ -3,9 +3,9 @@
 It always applies. Multiply-adds: those of the form itself in all slots, except that XLA's CPU backend
 computes grouped weight gradients as dense ones. Error: that of one dot product of the contraction's length.
 
-Two forms XLA has no sound program for are left to `shifted_matmul`: the weight gradient of a dilated
-convolution (a window as large as the map, moving in steps of the dilation, on every backend) and that of more
-than three spatial dimensions.
+XLA has no convolution whose open array is the kernel, so the weight gradient is one of x with g as its
+window, in the form that the GPU backend recognises as backward-filter. More than three spatial dimensions
+would be a scalar loop on every backend; `shifted_matmul` computes those.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     """From x (N, *s, C) and g (N, *o, O), w (*k, C/g, O).
 
     Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride
-    becomes dilation. That is the form in which XLA's GPU backend recognises a backward-filter convolution.
+    and dilation change places.
     """
-    if spec.rank > 3 or any(a.dilation > 1 for a in spec.axes):
+    if spec.rank > 3:
         return shifted_matmul.weight_grad(spec, target, x, g)
     # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
     # negatively.
@@ -67,7 +67,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     dw = convolve(
         jnp.swapaxes(x, 0, -1),
         jnp.moveaxis(g, 0, -2),
-        (1,) * spec.rank,
+        tuple(a.dilation for a in spec.axes),
         tuple((a.lo, a.hi) for a in spec.axes),
         target,
         rhs_dilation=tuple(a.stride for a in spec.axes),

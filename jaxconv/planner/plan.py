@@ -79,12 +79,13 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
     if slot == "weight_grad":
-        if any(a.dilation > 1 for a in spec.axes):
-            return _shifted("XLA's own program for a dilated kernel has a window as large as the map")
         if spec.rank > 3:
             return _shifted("XLA has no fast convolution of more than three spatial dimensions")
-        if target.platform == "cpu" and (slow := _slow_on_cpu(spec)):
-            return _shifted(slow)
+        if target.platform == "cpu":
+            if slow := _slow_on_cpu(spec):
+                return _shifted(slow)
+        elif any(a.dilation > 1 for a in spec.axes):
+            return _shifted("a dilated kernel's gradient is no backward-filter convolution to XLA")
     return REGISTRY["direct"], "XLA's own convolution"
 
 
