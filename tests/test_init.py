@@ -180,6 +180,7 @@ def test_icnr_starts_a_transposed_layer_as_nearest_neighbour(kernel_size, stride
     """Each block of outputs is constant, and the layer is a small transposed convolution, then repetition."""
     draw = init.icnr_transpose(strides, crop=crop)
     if crop is None:
+        los = tuple(max(k - s, 0) // 2 for k, s in zip(kernel_size, strides, strict=True))
         padding = "SAME"
     else:
         los = (crop, crop) if isinstance(crop, int) else crop
@@ -194,7 +195,6 @@ def test_icnr_starts_a_transposed_layer_as_nearest_neighbour(kernel_size, stride
     assert_close(y, repeat(y[:, :: strides[0], :: strides[1]], strides), contraction=4)
 
     # The small kernel, read off the large one: the taps that the first output of each block meets.
-    los = [max(k - s, 0) // 2 for k, s in zip(kernel_size, strides, strict=True)] if crop is None else los
     starts = [lo % s for lo, s in zip(los, strides, strict=True)]
     small = layer.kernel[starts[0] :: strides[0], starts[1] :: strides[1]]
     pads = [

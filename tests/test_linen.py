@@ -1,6 +1,7 @@
 """The Linen layers: equal to the NNX ones with the same parameters, and Conv equal to Flax's."""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,12 +38,12 @@ LAYERS = [
 ]
 
 
-def twin(name: str, args: tuple, options: dict) -> linen.Module:
+def twin(name: str, args: tuple, options: dict) -> Any:
     """The Linen layer for an NNX layer's arguments; only the factor has to be named."""
+    kind = getattr(jaxconv.linen, name)
     if name in ("SubpixelConv", "ResizeConv"):
-        *args, factor = args
-        options = {**options, "factor": factor}
-    return getattr(jaxconv.linen, name)(*args, **options)
+        return kind(*args[:-1], factor=args[-1], **options)
+    return kind(*args, **options)
 
 
 @calm
@@ -130,14 +131,14 @@ def test_layers_inside_modules_have_flat_parameters():
 
 @pytest.mark.parametrize("name", ["Conv", "ConvTranspose", "SubpixelConv", "SeparableConv"])
 def test_scan_over_rematerialised_layers(name, rng):
-    args = {"ConvTranspose": (4, 3, 1), "SubpixelConv": (4, 3, 1)}.get(name, (4, 3))
+    args = (4, 3, 1) if name == "SubpixelConv" else (4, 3)
     x = jnp.asarray(rng.normal(size=(2, 7, 4)), jnp.float32)
 
     class Step(linen.Module):
         @linen.compact
         def __call__(self, x, _):
-            options = {"factor": args[2]} if name == "SubpixelConv" else {}
-            layer = linen.remat(getattr(jaxconv.linen, name))(*args[:2], name="layer", **options)
+            options = {"factor": 1} if name == "SubpixelConv" else {}
+            layer = linen.remat(getattr(jaxconv.linen, name))(4, 3, name="layer", **options)
             return jnp.tanh(layer(x)), None
 
     scanned = linen.scan(Step, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)()
@@ -198,7 +199,7 @@ def test_warns_of_a_checkerboard_when_constructed_and_not_again():
 
 
 def test_call_can_name_the_output_shape():
-    layer = ConvTranspose(2, 4, 2, padding=1)
+    layer: Any = ConvTranspose(2, 4, 2, padding=1)
     y, variables = layer.init_with_output(KEY, jnp.ones((1, 5, 3)))
     assert y.shape == (1, 10, 2)
     assert layer.apply(variables, jnp.ones((1, 5, 3)), output_shape=11).shape == (1, 11, 2)

@@ -172,7 +172,7 @@ def test_depthwise_sees_one_channel_at_a_time(rng):
         3, (3, 2), (1, 2), channel_multiplier=2, kernel_dilation=(2, 1), bias_init=NORMAL, rngs=nnx.Rngs(0)
     )
     x = rng.normal(size=(2, 6, 7, 3)).astype(np.float32)
-    kernel, bias = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
+    kernel, bias = (np.asarray(params(layer)[name]) for name in ("kernel", "bias"))
     assert kernel.shape == (3, 2, 1, 6)
     options = {"stride": (1, 2), "padding": ((2, 2), (0, 1)), "dilation": (2, 1)}
     wanted = np.concatenate(
@@ -191,7 +191,7 @@ def test_separable_is_depthwise_then_pointwise(rng):
     between = jaxconv.conv(
         x, layer.depthwise.kernel[...] * mask, stride=2, padding=((1, 0), (2, 2)), groups=3
     )
-    wanted = between @ layer.pointwise.kernel[0, 0] + layer.pointwise.bias[...]
+    wanted = between @ layer.pointwise.kernel[0, 0] + params(layer)["pointwise"]["bias"]
     assert_close(layer(x), wanted, contraction=6 * 6)
 
 

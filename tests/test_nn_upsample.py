@@ -37,6 +37,10 @@ TRANSPOSES = {
 }
 
 
+def bias_of(layer: nnx.Module) -> np.ndarray:
+    return np.asarray(nnx.to_pure_dict(nnx.state(layer, nnx.Param))["bias"])
+
+
 @calm
 @pytest.mark.parametrize("case", TRANSPOSES)
 def test_transpose_is_the_adjoint_of_a_convolution(case, rng):
@@ -46,7 +50,7 @@ def test_transpose_is_the_adjoint_of_a_convolution(case, rng):
         4, 8, kernel_size, strides, padding=padding, bias_init=NORMAL, rngs=nnx.Rngs(0), **options
     )
     x = rng.normal(size=(2, 5, 4, 4)).astype(np.float32)
-    kernel, bias = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
+    kernel, bias = np.asarray(layer.kernel[...]), bias_of(layer)
     assert kernel.shape == (*kernel_size, 8 // groups, 4)
     spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     axes = zip(x.shape[1:-1], strides, spans, lo, out, strict=True)
@@ -65,7 +69,7 @@ def test_transpose_is_flaxs_with_transpose_kernel(kernel_size, strides, padding,
     ours = ConvTranspose(3, 5, kernel_size, strides, rngs=nnx.Rngs(4), **options)
     theirs = nnx.ConvTranspose(3, 5, kernel_size, strides, transpose_kernel=True, rngs=nnx.Rngs(4), **options)
     assert ours.kernel.shape == theirs.kernel.shape
-    np.testing.assert_array_equal(ours.bias[...], theirs.bias[...])
+    np.testing.assert_array_equal(bias_of(ours), bias_of(theirs))
     theirs.kernel[...] = ours.kernel[...]
     assert_close(ours(x), theirs(x), contraction=36)
 
@@ -128,7 +132,7 @@ def test_transpose_is_pytorchs(rank, rng):
         rngs=nnx.Rngs(0),
     )
     ours.kernel[...] = jnp.asarray(np.moveaxis(theirs.weight.detach().numpy(), (1, 0), (-2, -1)))
-    ours.bias[...] = jnp.asarray(theirs.bias.detach().numpy())
+    ours.bias = nnx.Param(jnp.asarray(theirs.bias.detach().numpy()))
     x = rng.normal(size=(2, *(5, 4, 3)[:rank], 4)).astype(np.float32)
     wanted = np.moveaxis(theirs(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).detach().numpy(), 1, -1)
     assert_close(ours(jnp.asarray(x)), wanted, contraction=48)
@@ -139,7 +143,7 @@ def test_transpose_takes_any_number_of_batch_axes(batch, rng):
     layer = ConvTranspose(3, 5, (4, 2), 2, rngs=nnx.Rngs(0))
     x = jnp.asarray(rng.normal(size=(*batch, 5, 4, 3)), jnp.float32)
     wanted = jaxconv.conv_transpose(
-        x.reshape(-1, 5, 4, 3), layer.kernel[...], layer.bias[...], stride=2, padding="SAME"
+        x.reshape(-1, 5, 4, 3), layer.kernel[...], bias_of(layer), stride=2, padding="SAME"
     )
     assert_close(layer(x), wanted.reshape(*batch, 10, 8, 5), contraction=24)
 
@@ -162,7 +166,7 @@ def test_transpose_mask_and_dtypes(rng):
     )
     assert low(x.astype(jnp.bfloat16)).dtype == jnp.float32
     assert low(jnp.ones((2, 5, 4, 3), jnp.int32)).dtype == jnp.float32
-    assert low.kernel[...].dtype == low.bias[...].dtype == jnp.bfloat16
+    assert low.kernel[...].dtype == bias_of(low).dtype == jnp.bfloat16
 
 
 def test_transpose_carries_sharding_metadata():
@@ -208,7 +212,7 @@ def test_subpixel_is_a_convolution_and_a_shuffle(factor, groups, rng):
     x = jnp.asarray(rng.normal(size=(2, 1, 5, 4, 4)), jnp.float32)
     block = 4 if factor == 2 else 6
     assert layer.kernel.shape == (3, 2, 4 // groups, 6 * block)
-    flat = jaxconv.conv(x[:, 0], layer.kernel[...], layer.bias[...], groups=groups)
+    flat = jaxconv.conv(x[:, 0], layer.kernel[...], bias_of(layer), groups=groups)
     wanted = jaxconv.pixel_shuffle(flat, (2, 2) if factor == 2 else factor)
     assert_close(layer(x), wanted[:, None], contraction=24)
 
@@ -217,7 +221,7 @@ def test_resize_by_nearest_is_repetition_and_a_convolution(rng):
     layer = ResizeConv(3, 5, (3, 2), (2, 3), bias_init=NORMAL, rngs=nnx.Rngs(0))
     x = rng.normal(size=(2, 4, 5, 3)).astype(np.float32)
     large = x.repeat(2, axis=1).repeat(3, axis=2)
-    kernel, bias = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
+    kernel, bias = np.asarray(layer.kernel[...]), bias_of(layer)
     wanted = bias + oracle.forward(large, kernel, stride=(1, 1), padding=((1, 1), (0, 1)), dilation=(1, 1))
     assert_close(layer(jnp.asarray(x)), wanted, contraction=18)
     assert_close(layer(jnp.asarray(x[0])), wanted[0], contraction=18)
