@@ -132,7 +132,7 @@ def test_complex_is_not_conjugated():
 
 @pytest.mark.parametrize("precision", [None, "high", jax.lax.Precision.HIGHEST, ("high", "highest")])
 def test_precision_is_accepted_and_lowered(precision):
-    """Values do not depend on it on CPU; the program says which one was asked for, in all slots and gradients."""
+    """CPU values do not depend on it; programs say which one was asked for, in all slots and gradients."""
     case = BY_NAME["2d_stride"]
     args = arrays(case, np.float32)
     fn = jax.jit(all_slots(case, precision=precision))

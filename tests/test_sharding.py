@@ -68,7 +68,7 @@ kinds = pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=
 @kinds
 @pytest.mark.parametrize("groups", [1, 2])
 def test_batch_sharded_kernel_replicated(groups, kind, rng):
-    """The kernel's gradient inside shard_map is the sum over all shards, without a psum in the caller's code."""
+    """The kernel's gradient inside shard_map is the sum over all shards; the caller writes no psum."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
     x, kernel, g = arrays(rng, groups)
     data = P("data")
