@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ..geometry import Axis
 
@@ -50,7 +52,21 @@ def extended(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
 def unextend(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:
     """The adjoint of `extend`: what lies on the border is added to where it was copied from."""
     shape = (x.shape[0], *(a.size for a in axes), x.shape[-1])
-    [result] = jax.linear_transpose(
-        lambda inner: extend(inner, axes, padding_mode), jax.ShapeDtypeStruct(shape, x.dtype)
-    )(x)
+    return adjoint(lambda inner: extend(inner, axes, padding_mode), shape, x)
+
+
+def adjoint(linear: Callable[[jax.Array], jax.Array], shape: tuple[int, ...], g: jax.Array) -> jax.Array:
+    """Applies the transpose of a linear function of an array of this shape.
+
+    That array is taken to be sharded as g is and, inside shard_map, to vary as g does; a bare shape would say
+    neither.
+    """
+
+    def resized(array: jax.Array) -> jax.Array:
+        ends = [(0, n - m, 0) for n, m in zip(shape, array.shape, strict=True)]
+        return lax.pad(array, jnp.zeros((), array.dtype), ends)
+
+    if 0 in g.shape:
+        return resized(g)  # all zeros; linear_transpose would lose an integer dtype
+    [result] = jax.linear_transpose(linear, jax.eval_shape(resized, g))(g)
     return result

@@ -71,24 +71,31 @@ def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> Pa
     borders.
     """
     parts: dict[str, Any] = {}
-    for kind, aval in zip(KINDS[slot], (a, b), strict=False):
-        names = tuple(aval.sharding.spec) + (None,) * (aval.ndim - len(aval.sharding.spec))
-        spatial = names[:-2] if kind == "kernel" else names[1:-1]
-        grouped = spec.groups > 1 and names[-1] is not None
-        if any(spatial) or grouped:
+    *operands, result = KINDS[slot]
+    for kind, aval in zip(operands, (a, b), strict=True):
+        names = [*aval.sharding.spec, *(None,) * (aval.ndim - len(aval.sharding.spec))]
+        last, first = names.pop(), names.pop(_FIRST[kind])
+        if any(names) or (spec.groups > 1 and last is not None):
             raise ValueError(
                 f"the {kind} of a convolution is sharded as {aval.sharding.spec}; explicit mesh axes may "
                 "shard the batch and, without groups, channels. Reshard it, or use Auto axes."
             )
-        parts |= {"I": names[-2], "O": names[-1]} if kind == "kernel" else {"N": names[0]}
-        if kind != "kernel":
-            parts.setdefault("I" if kind == "input" else "O", names[-1])
-    middle = (None,) * spec.rank
-    return {
-        "input": PartitionSpec(parts.get("N"), *middle, parts.get("I")),
-        "output": PartitionSpec(parts.get("N"), *middle, parts.get("O")),
-        "kernel": PartitionSpec(*middle, parts.get("I"), parts.get("O")),
-    }[KINDS[slot][2]]
+        for role, name in zip(_ROLES[kind], (first, last), strict=True):
+            parts.setdefault(role, name)
+    first, last = (parts[role] for role in _ROLES[result])
+    if first is not None and first == last:
+        raise ValueError(
+            f"mesh axis {first!r} would shard two dimensions of the {result} that {slot} returns; reshard "
+            "one of the operands."
+        )
+    names = [*(None,) * spec.rank, last]
+    names.insert(len(names) - 1 if result == "kernel" else 0, first)
+    return PartitionSpec(*names)
+
+
+# The roles of the dimensions that are not spatial, and where the first stands once the last is taken off.
+_ROLES: dict[Kind, str] = {"input": "NI", "kernel": "IO", "output": "NO"}
+_FIRST: dict[Kind, int] = {"input": 0, "kernel": -1, "output": 0}
 
 
 def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):

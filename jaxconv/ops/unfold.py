@@ -106,9 +106,7 @@ def fold(
             f"{kernel} gives (N, {', '.join(map(str, out))}, {taps} * C)."
         )
     shape = (patches.shape[0], *size, patches.shape[-1] // taps)
-    [x] = jax.linear_transpose(
-        lambda x: _unfold(x, axes, padding_mode), jax.ShapeDtypeStruct(shape, patches.dtype)
-    )(patches)
+    x = border.adjoint(lambda x: _unfold(x, axes, padding_mode), shape, patches)
     return form.leave(x)
 
 
