@@ -67,6 +67,14 @@ def test_split_and_merge(net, x):
     np.testing.assert_array_equal(nnx.merge(graph, params)(x), net(x))
 
 
+@pytest.mark.parametrize("kind", [nn.Conv, nn.ConvTranspose])
+def test_lists_are_as_good_as_tuples(kind):
+    options = {"padding": [[1, 0], [0, 1]], "kernel_dilation": [1, 2], "rngs": nnx.Rngs(0)}
+    layer = kind(3, 4, [4, 2], [2, 1], **options)
+    hash(nnx.graphdef(layer))
+    assert (layer.kernel_size, layer.strides, layer.padding) == ((4, 2), (2, 1), ((1, 0), (0, 1)))
+
+
 def test_training_reduces_the_loss(net, x):
     optimizer = nnx.Optimizer(net, optax.adam(1e-2), wrt=nnx.Param)
     target = jnp.sin(x[..., :2])

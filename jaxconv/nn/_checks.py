@@ -47,6 +47,11 @@ def positive(value: Ints | None, rank: int, name: str) -> tuple[int, ...]:
     return values
 
 
+def frozen(value: Any) -> Any:
+    """Lists as tuples: what an NNX layer holds besides arrays must be hashable."""
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+
 def padding_name(padding: Any, known: Sequence[str]) -> str | None:
     """The canonical name if `padding` is a string, else None."""
     if not isinstance(padding, str):

@@ -13,7 +13,7 @@ from flax.nnx.nn import dtypes, initializers
 from flax.typing import ConvGeneralDilatedT, Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 
 from ..ops.general import conv_general_dilated
-from ._checks import Ints, Padding, check_features, check_inputs, check_mask, window
+from ._checks import Ints, Padding, check_features, check_inputs, check_mask, frozen, window
 from ._common import causal_padding, conv_padding
 
 LECUN_NORMAL = initializers.lecun_normal()
@@ -122,10 +122,10 @@ class Conv(nnx.Conv):
             in_features,
             out_features,
             kernel_size,
-            strides,
+            frozen(strides),
             padding=conv_padding(padding, kernel_size, strides, input_dilation, kernel_dilation),
-            input_dilation=input_dilation,
-            kernel_dilation=kernel_dilation,
+            input_dilation=frozen(input_dilation),
+            kernel_dilation=frozen(kernel_dilation),
             feature_group_count=feature_group_count,
             use_bias=use_bias,
             mask=mask,

@@ -21,6 +21,7 @@ from ._checks import (
     check_mask,
     check_method,
     check_transpose,
+    frozen,
     positive,
     warn_of_checkerboard,
     window,
@@ -115,11 +116,11 @@ class ConvTranspose(nnx.Module):
         self.in_features = in_features
         self.out_features = out_features
         self.kernel_size = window(kernel_size)
-        self.strides = strides
-        self.padding = padding
-        self.output_padding = output_padding
-        self.output_shape = output_shape
-        self.kernel_dilation = kernel_dilation
+        self.strides = frozen(strides)
+        self.padding = frozen(padding)
+        self.output_padding = frozen(output_padding)
+        self.output_shape = frozen(output_shape)
+        self.kernel_dilation = frozen(kernel_dilation)
         self.feature_group_count = feature_group_count
         self.use_bias = use_bias
         self.mask = mask
