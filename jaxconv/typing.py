@@ -9,4 +9,4 @@ from .geometry.spec import Slot as Slot
 
 Layout = Literal["channels_last", "channels_first"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-Algorithm = Literal["direct", "shifted_matmul"]
+Algorithm = Literal["direct", "im2col", "shifted_matmul"]

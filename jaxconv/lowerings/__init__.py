@@ -1,9 +1,9 @@
 """One algorithm per file. To add one: write its file, import it here, name it in `REGISTRY`."""
 
-from . import direct, shifted_matmul
+from . import direct, im2col, shifted_matmul
 from ._base import Lowering as Lowering
 from ._base import Target as Target
 
 REGISTRY: dict[str, Lowering] = {
-    lowering.name: lowering for lowering in (direct.LOWERING, shifted_matmul.LOWERING)
+    lowering.name: lowering for lowering in (direct.LOWERING, im2col.LOWERING, shifted_matmul.LOWERING)
 }

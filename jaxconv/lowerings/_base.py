@@ -56,6 +56,12 @@ def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array,
     return a.astype(dtype), b.astype(dtype), jnp.promote_types(dtype, target.dtype)
 
 
+def product_operands(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
+    """As `common_dtype`, for sums of several products: those of half precision are added in single."""
+    a, b, dtype = common_dtype(a, b, target)
+    return a, b, jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
 def convolve(
     lhs: jax.Array,
     rhs: jax.Array,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import ConvSpec, Slot
-from ._base import Lowering, Target, common_dtype
+from ._base import Lowering, Target, product_operands
 
 # Beyond this many taps the products run in a loop: compile time would grow with every one written out.
 UNROLL = 64
@@ -24,10 +24,7 @@ UNROLL = 64
 
 def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
     """From x (N, *s, C) and g (N, *o, O), w (*k, C/g, O)."""
-    x, g, dtype = common_dtype(x, g, target)
-    # Half precision is accumulated in single, as XLA's own dot does inside one product.
-    if jnp.issubdtype(dtype, jnp.floating):
-        dtype = jnp.promote_types(dtype, jnp.float32)
+    x, g, dtype = product_operands(x, g, target)
     x = jnp.pad(x, ((0, 0), *((a.lo, a.hi) for a in spec.axes), (0, 0)))
     product = _depthwise_product if spec.depthwise and spec.out_channels == spec.groups else _product
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from ..geometry import Axis, normalize
+from ..lowerings.im2col import patches
 from ..typing import Layout, Padding, PaddingMode
 from . import arguments, border
 
@@ -129,15 +129,10 @@ def _axes(
 
 
 def _unfold(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:
-    """(N, *s, C) -> (N, *o, *k C), one gather for each axis."""
-    rank, n, c = len(axes), x.shape[0], x.shape[-1]
+    """(N, *s, C) -> (N, *o, *k C)."""
+    n, c = x.shape[0], x.shape[-1]
     if padding_mode == "zeros":
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a.lo, a.hi, 0) for a in axes), (0, 0, 0)])
     else:
         x = border.extend(x, axes, padding_mode)
-    for i, a in enumerate(axes):
-        index = np.arange(a.out)[:, None] * a.stride + np.arange(a.kernel) * a.dilation
-        x = jnp.take(x, index, axis=1 + 2 * i, mode="clip")
-    # N o1 k1 o2 k2 ... C -> N o1 o2 ... k1 k2 ... C
-    x = jnp.transpose(x, (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1))
-    return x.reshape(n, *(a.out for a in axes), math.prod(a.kernel for a in axes) * c)
+    return patches(x, axes).reshape(n, *(a.out for a in axes), math.prod(a.kernel for a in axes) * c)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
 from ..lowerings import REGISTRY, Lowering, Target
+from . import rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,19 +74,13 @@ def why_not(algorithm: str | None, slot: Slot, spec: ConvSpec, dtype: Any, preci
 def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> tuple[Lowering, str]:
     """The algorithm for a slot on a target, and the reason; a forced one has been found able before.
 
-    The reasons without a number are about the forms that XLA has; those for the CPU were measured
-    (benchmarks/README.md).
+    The order is: forced, the rules of the platform, `direct`.
     """
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
-    if slot == "weight_grad":
-        if spec.rank > 3:
-            return _shifted("XLA has no fast convolution of more than three spatial dimensions")
-        if target.platform == "cpu":
-            if slow := _slow_on_cpu(spec):
-                return _shifted(slow)
-        elif any(a.dilation > 1 for a in spec.axes):
-            return _shifted("a dilated kernel's gradient is no backward-filter convolution to XLA")
+    for name, rule in (rules.CPU if target.platform == "cpu" else rules.ACCELERATOR)[slot]:
+        if reason := rule(spec):
+            return REGISTRY[name], reason
     return REGISTRY["direct"], "XLA's own convolution"
 
 
@@ -121,7 +116,8 @@ def plan(
       weight_grad (1, 8, 4) x (1, 6, 4) -> (3, 1, 4) on cpu
         72 multiply-adds, at least 272 bytes
            direct: applies, but shifted_matmul is preferred
-        -> shifted_matmul: XLA's CPU backend expands a grouped weight gradient into a dense one
+           im2col: applies, but shifted_matmul is preferred
+        -> shifted_matmul: XLA expands a grouped weight gradient into a dense one
     """
     if slot not in get_args(Slot):
         raise ValueError(f"slot={slot!r} is not known; use one of {', '.join(get_args(Slot))}.")
@@ -142,17 +138,3 @@ def plan(
     )
     moved = bytes_moved(spec, slot, target.dtype.itemsize)
     return Plan(spec, slot, target.platform, multiply_adds(spec), moved, candidates)
-
-
-def _shifted(reason: str) -> tuple[Lowering, str]:
-    return REGISTRY["shifted_matmul"], reason
-
-
-def _slow_on_cpu(spec: ConvSpec) -> str | None:
-    if spec.groups > 1:
-        return "XLA's CPU backend expands a grouped weight gradient into a dense one"
-    if spec.rank == 3:
-        return "XLA's CPU backend takes about twice the time in three dimensions"
-    if all(a.kernel == 1 for a in spec.axes):
-        return "a 1x1 kernel's weight gradient is one matrix product"
-    return None

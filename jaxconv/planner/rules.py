@@ -1,0 +1,79 @@
+"""When another algorithm than `direct` is taken without a measurement: shapes for which XLA's form is bad.
+
+A rule is a name and a function of the spec that returns the reason, or None; the first that applies decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ..geometry import ConvSpec, Slot
+
+Rule = tuple[str, Callable[[ConvSpec], str | None]]
+
+
+def _grouped(spec: ConvSpec) -> str | None:
+    return "XLA expands a grouped weight gradient into a dense one" if spec.groups > 1 else None
+
+
+def _volume(spec: ConvSpec) -> str | None:
+    return "XLA takes about twice the time in three dimensions" if spec.rank == 3 else None
+
+
+def _pointwise(spec: ConvSpec) -> str | None:
+    one = all(a.kernel == 1 for a in spec.axes)
+    return "the weight gradient of a 1x1 kernel is one matrix product" if one else None
+
+
+def _dilated(spec: ConvSpec) -> str | None:
+    dilated = any(a.dilation > 1 for a in spec.axes)
+    return "a dilated kernel's gradient is no backward-filter convolution to XLA" if dilated else None
+
+
+def _more_than_three(spec: ConvSpec) -> str | None:
+    return "XLA has no fast convolution of more than three spatial dimensions" if spec.rank > 3 else None
+
+
+def _reversed(
+    window: Callable[[ConvSpec], int], over: Callable[[ConvSpec], int]
+) -> Callable[[ConvSpec], str | None]:
+    """XLA's CPU backend exchanges operands if the window is the larger, and then reverses it."""
+
+    def rule(spec: ConvSpec) -> str | None:
+        if spec.groups == 1 and window(spec) > over(spec):
+            return "XLA runs a window with more positions than the map in reverse, as a scalar loop"
+        return None
+
+    return rule
+
+
+def _taps(spec: ConvSpec) -> int:
+    return math.prod(a.kernel for a in spec.axes)
+
+
+def _inputs(spec: ConvSpec) -> int:
+    return math.prod(a.size for a in spec.axes)
+
+
+def _outputs(spec: ConvSpec) -> int:
+    return math.prod(a.out for a in spec.axes)
+
+
+CPU: dict[Slot, tuple[Rule, ...]] = {
+    "forward": (("im2col", _reversed(_taps, _inputs)),),
+    "input_grad": (("im2col", _reversed(_taps, _outputs)),),
+    "weight_grad": (
+        ("shifted_matmul", _more_than_three),
+        ("shifted_matmul", _grouped),
+        ("shifted_matmul", _volume),
+        ("shifted_matmul", _pointwise),
+        ("shifted_matmul", _reversed(_outputs, _inputs)),
+    ),
+}
+
+ACCELERATOR: dict[Slot, tuple[Rule, ...]] = {
+    "forward": (),
+    "input_grad": (),
+    "weight_grad": (("shifted_matmul", _more_than_three), ("shifted_matmul", _dilated)),
+}
