@@ -40,34 +40,30 @@ def _ints(text: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"-?\d+", text)))
 
 
+def _search(pattern: str, line: str) -> str:
+    found = re.search(pattern, line)
+    assert found, f"{pattern} is not in: {line}"
+    return found[1]
+
+
+def _spatial(dims: tuple[int, ...], labels: str) -> tuple[int, ...]:
+    """The entries of `dims` whose label is a digit."""
+    return tuple(size for size, label in zip(dims, re.findall(r"\w", labels), strict=True) if label.isdigit())
+
+
 def stablehlo_convolutions(text: str) -> list[Convolution]:
     """From `jit(f).lower(...).as_text()`."""
     found = []
     for line in text.splitlines():
         if "stablehlo.convolution" not in line:
             continue
-        labels = re.search(r"dim_numbers = (.*?), window", line)[1].replace(" ", "")
-        part = {
-            name: re.search(rf"{name} = (\[+.*?\]+)[,}}]", line)[1] for name in ("stride", "pad", "reverse")
-        }
-        _, kernel, result = (
-            [*map(int, dims.split("x"))] for dims in re.findall(r"tensor<((?:\d+x)*\d+)x\w", line)
-        )
-        where = re.match(r"\[(.*)\]x\[(.*)\]->\[(.*)\]", labels)
-        spatial = [
-            [dims[i] for i, c in enumerate(where[n].split(",")) if c.isdigit()]
-            for n, dims in ((2, kernel), (3, result))
-        ]
-        found.append(
-            Convolution(
-                line.strip(),
-                labels,
-                *map(tuple, spatial),
-                _ints(part["stride"]),
-                _ints(part["pad"]),
-                "true" in part["reverse"],
-            )
-        )
+        labels = _search(r"dim_numbers = (.*?), window", line).replace(" ", "")
+        stride, reverse = (_search(rf"{name} = \[(.*?)\]", line) for name in ("stride", "reverse"))
+        pad = _search(r"pad = \[\[(.*?)\]\]", line)
+        _, kernel, result = (_ints(dims) for dims in re.findall(r"tensor<((?:\d+x)+)", line))
+        _, kernel_labels, result_labels = re.findall(r"\[.*?\]", labels)
+        window, result = _spatial(kernel, kernel_labels), _spatial(result, result_labels)
+        found.append(Convolution(line, labels, window, result, _ints(stride), _ints(pad), "true" in reverse))
     return found
 
 
@@ -77,22 +73,12 @@ def hlo_convolutions(text: str) -> list[Convolution]:
     for line in text.splitlines():
         if not re.search(r"= \S+ convolution\(", line):
             continue
-        labels = re.search(r"dim_labels=(\S+?)(?:,|$|\s)", line)[1]
-        window = dict(item.split("=") for item in re.search(r"window={(.*?)}", line)[1].split())
-        rank = len(_ints(window["size"]))
-        dims = _ints(re.search(r"= \w+\[(.*?)\]", line)[1])
-        result = tuple(dims[i] for i, c in enumerate(labels.split("->")[1]) if c.isdigit())
-        found.append(
-            Convolution(
-                line.strip(),
-                labels,
-                _ints(window["size"]),
-                result,
-                _ints(window.get("stride", "x1" * rank)),
-                _ints(window.get("pad", "")),
-                "rhs_reversal" in window,
-            )
-        )
+        labels = _search(r"dim_labels=(\w+_\w+->\w+)", line)
+        window = dict(item.split("=") for item in _search(r"window={(.*?)}", line).split())
+        size = _ints(window["size"])
+        result = _spatial(_ints(_search(r"= \w+\[(.*?)\]", line)), labels.partition("->")[2])
+        stride, pad = _ints(window.get("stride", " 1" * len(size))), _ints(window.get("pad", ""))
+        found.append(Convolution(line, labels, size, result, stride, pad, "rhs_reversal" in window))
     return found
 
 
@@ -119,9 +105,8 @@ def check_pads(text: str) -> None:
     """XLA folds a pad into the convolution that it feeds, so a pad has to be sound as well."""
     for line in text.splitlines():
         if "stablehlo.pad" in line:
-            low, high, interior = (
-                _ints(re.search(rf"{name} = \[(.*?)\]", line)[1]) for name in ("low", "high", "interior")
-            )
+            parts = (_search(rf"{name} = \[(.*?)\]", line) for name in ("low", "high", "interior"))
+            low, high, interior = map(_ints, parts)
             assert min(low + high) >= 0, f"negative padding: {line}"
             assert set(interior) <= {0}, f"stuffed with zeros: {line}"
 
@@ -141,6 +126,10 @@ def touches(case: Case) -> bool:
 
 def lowered(fn, args, platform: str) -> str:
     return jax.jit(fn).trace(*args).lower(lowering_platforms=(platform,)).as_text()
+
+
+def compiled(fn, args) -> str:
+    return jax.jit(fn).lower(*args).compile().as_text() or ""
 
 
 # The checks can fail: lax's own programs have each of the faults.
@@ -181,7 +170,7 @@ def test_checks_find_a_reversed_window():
     case = BY_NAME["2d_kernel_exceeds_input"]
     x, kernel, _ = case.arrays(np.float32)
     fn = lambda x, k: lax_conv(x, k, "SAME", ("NHWC", "HWIO", "NHWC"))  # noqa: E731
-    convolutions = hlo_convolutions(jax.jit(fn).lower(x, kernel).compile().as_text())
+    convolutions = hlo_convolutions(compiled(fn, (x, kernel)))
     assert [c.reverse for c in convolutions] == [True]
 
 
@@ -212,7 +201,7 @@ def test_lowered(case, slot):
 
 @every
 def test_compiled_for_cpu(case):
-    text = jax.jit(all_slots(case)).lower(*case.arrays(np.float32)).compile().as_text()
+    text = compiled(all_slots(case), case.arrays(np.float32))
     check_form(hlo_convolutions(text), case, SLOTS, "cpu")
 
 
@@ -263,7 +252,7 @@ def test_transformed(case, transform, arrays, platform):
 @few
 def test_transformed_and_compiled_for_cpu(case):
     for transform, args in ((all_gradients, case.arrays(np.float32)), (mapped, stacked(case))):
-        text = jax.jit(transform(case)).lower(*args).compile().as_text()
+        text = compiled(transform(case), args)
         check_form(hlo_convolutions(text), case, SLOTS, "cpu")
 
 
@@ -288,21 +277,22 @@ def test_inside_loops(case, loop):
     """Only the entry computation is canonicalised by XLA; the bodies have to be right as they are."""
     args = tuple(map(jnp.asarray, case.arrays(np.float32)))
     for body in (all_slots(case), all_gradients(case)) if loop == "scan" else (all_slots(case),):
-        program = jax.jit(lambda *a, body=body: repeated(loop, body, a)).lower(*args)
-        check_form(stablehlo_convolutions(program.as_text()), case, SLOTS, "cpu")
-        check_pads(program.as_text())
-        compiled = program.compile().as_text()
-        assert " while(" in compiled
-        assert products(compiled) or "ynn" in compiled
-        check_form(hlo_convolutions(compiled), case, SLOTS, "cpu")
+        fn = lambda *a, body=body: repeated(loop, body, a)  # noqa: E731
+        text = lowered(fn, args, "cpu")
+        check_form(stablehlo_convolutions(text), case, SLOTS, "cpu")
+        check_pads(text)
+        text = compiled(fn, args)
+        assert " while(" in text
+        assert products(text) or "ynn" in text
+        check_form(hlo_convolutions(text), case, SLOTS, "cpu")
 
 
 @pytest.mark.parametrize("loop", ["map", "cond"])
 def test_inside_other_control_flow(loop):
     case = BY_NAME["2d_stride"]
     args = tuple(map(jnp.asarray, case.arrays(np.float32)))
-    program = jax.jit(lambda *a: repeated(loop, all_slots(case), a)).lower(*args)
-    check_form(hlo_convolutions(program.compile().as_text()), case, SLOTS, "cpu")
+    text = compiled(lambda *a: repeated(loop, all_slots(case), a), args)
+    check_form(hlo_convolutions(text), case, SLOTS, "cpu")
 
 
 def test_gradient_of_a_scan():
@@ -313,7 +303,7 @@ def test_gradient_of_a_scan():
     def loss(x, kernels):
         return jnp.sum(lax.scan(lambda x, k: (jnp.tanh(jaxconv.conv(x, k, padding=1)), None), x, kernels)[0])
 
-    text = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile().as_text()
+    text = compiled(jax.grad(loss, (0, 1)), (x, kernel))
     convolutions = hlo_convolutions(text)
     assert len(convolutions) >= 3 or "ynn" in text
     check_form(convolutions, case, SLOTS, "cpu")
@@ -378,3 +368,14 @@ def test_no_other_convolution_appears(transform):
     case = BY_NAME["2d_groups_strided_dilated"]
     args = stacked(case) if transform is mapped else case.arrays(np.float32)
     assert set(names(transform(case), *args)) == {f"conv_{slot}" for slot in SLOTS}
+
+
+def test_no_axis_is_taken_for_a_group_dimension() -> None:
+    """A kernel of 2 over an unpadded input stuffed by 2 is XLA's mark of groups: it aborts the process."""
+    x, kernel = jnp.ones((1, 4, 3, 2)), jnp.ones((2, 5, 3, 2))
+    text = (
+        jax.jit(lambda x, k: jaxconv.conv_transpose(x, k, stride=(2, 1), padding=(1, 0)))
+        .lower(x, kernel)
+        .as_text()
+    )
+    assert "pad = [[0, 1], [4, 4]], lhs_dilate = [2, 1]" in text

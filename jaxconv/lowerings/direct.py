@@ -10,11 +10,13 @@ would be a scalar loop on every backend; `shifted_matmul` computes those.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..geometry import ConvSpec, Slot
+from ..geometry import Axis, ConvSpec, Slot
 from . import shifted_matmul
 from ._base import Lowering, Target, convolve
 
@@ -38,9 +40,9 @@ def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) 
     The kernel is reversed as an array, not as a window: XLA's GPU backend recognises a backward-data
     convolution by that, and its CPU backend has no fast path for a reversed window.
     """
-    axes = [a.adjoint() for a in spec.axes]
+    axes = [_not_a_group(a.adjoint()) for a in spec.axes]
     flipped = lax.rev(kernel, tuple(range(spec.rank)))
-    return convolve(
+    x = convolve(
         g,
         swap_channels(flipped, spec.groups),
         (1,) * spec.rank,
@@ -50,6 +52,17 @@ def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) 
         rhs_dilation=tuple(a.dilation for a in axes),
         feature_group_count=spec.groups,
     )
+    return lax.slice(x, (0,) * x.ndim, spec.input_shape)
+
+
+def _not_a_group(axis: Axis) -> Axis:
+    """Keeps an axis from being taken for a group dimension, by one position more (which is cut off again).
+
+    XLA marks groups as axes of base dilation = kernel, stride = kernel - 1 and no padding. It takes a kernel
+    of 2 over an input stuffed by 2 for one, and aborts the process where it then exchanges the operands.
+    """
+    alike = (axis.base, axis.kernel, axis.dilation, axis.lo, axis.hi) == (2, 2, 1, 0, 0)
+    return dataclasses.replace(axis, hi=1) if alike else axis
 
 
 def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
