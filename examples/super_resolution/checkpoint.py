@@ -57,7 +57,7 @@ class Checkpoints:
         """The newest checkpoint that is whole, or None where there is none at all.
 
         Args:
-            training: abstract value (shapes, dtypes, shardings) of what was saved under this name.
+            training: a value with the structure, shapes, types and placement of the one that was saved.
             average: likewise.
 
         Raises:

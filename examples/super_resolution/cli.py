@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import rich
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -34,7 +35,7 @@ def demo(*, out: Path = Path("runs/super_resolution_demo"), steps: int = TrainCo
     train(TrainConfig(out=out, steps=steps))
     known = evaluation.Results.read(out / "results.json")
     if known is not None and known.step == steps:
-        _DISPLAY.console.print(known.table())
+        rich.print(known.table())
     else:
         evaluate(out)
     _DISPLAY.say(
@@ -46,9 +47,7 @@ def train(config: TrainConfig) -> None:
     """Train a network, or go on with the unfinished run in --out."""
     training.train(config, _DISPLAY)
     records = history.read(config.out / "metrics.jsonl")
-    figure.curve(
-        config.out / "curve.png", records, title=f"{config.model.model.upper()} x{config.model.scale}"
-    )
+    figure.curve(config.out / "curve.png", records, title=str(config.model))
     _DISPLAY.say(f"trained: 'evaluate {config.out}' measures it, 'upscale {config.out} IN OUT' uses it")
 
 
@@ -80,7 +79,7 @@ def evaluate(
     results.write(out / "results.json")
     shown = [photographs.read_pixels(path, **reading) for path in paths[:pictures]]
     figure.comparison(out / "comparison.png", shown, results.scores[: len(shown)], enlarger, network.params)
-    _DISPLAY.console.print(results.table())
+    rich.print(results.table())
 
 
 def upscale(

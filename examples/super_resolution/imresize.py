@@ -61,11 +61,11 @@ def imresize(x: Pixels, scale: int | Fraction) -> Pixels:
             `ceil(size * scale)` and 1/3 is no float.
 
     Example:
-        Halving a unit step spreads it over two pixels on either side:
+        Half the size of a unit step; the overshoot is 3/256:
 
         >>> step = np.repeat([0.0, 1.0], 8)[None].repeat(2, axis=0)
         >>> print(imresize(step, Fraction(1, 2))[0].round(4))
-        [ 0.      0.     -0.0117 -0.0469  1.0469  1.0117  1.      1.    ]
+        [ 0.      0.     -0.0117  0.0664  0.9336  1.0117  1.      1.    ]
     """
     scale = Fraction(scale)
     return resize_axis(resize_axis(x, scale, 0), scale, 1)

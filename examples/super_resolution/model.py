@@ -52,6 +52,9 @@ class ModelConfig:
     bf16: bool = False
     """Compute in bfloat16. Parameters, optimiser state and loss stay float32."""
 
+    def __str__(self) -> str:
+        return f"{self.model.upper()} x{self.scale}"
+
 
 class PReLU(nnx.Module):
     """max(x, 0) + slope · min(x, 0), with one learned slope per feature."""

@@ -1,6 +1,5 @@
 """What a person sees while it works: rich bars in a terminal, plain lines in a log."""
 
-import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 
@@ -20,7 +19,7 @@ class Display:
     """The console of one command."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(file=sys.stderr, soft_wrap=True)
+        self.console = console or Console(stderr=True, soft_wrap=True)
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
@@ -65,7 +64,7 @@ class TrainingBar:
         self._task = bar.add_task("training", total=steps, completed=done, status="compiling")
 
     def update(self, step: int, **values: float) -> None:
-        """Shows the values of `loss`, `psnr` and `held_out` that are given, and the last ones of the others."""
+        """Shows those of `loss`, `psnr` and `held_out` that are given, and the last values of the others."""
         formats = {"loss": "loss {:.4f}", "psnr": "PSNR {:.2f} dB", "held_out": "held out {:.2f} dB"}
         self._shown.update({name: formats[name].format(value) for name, value in values.items()})
         status = "  ".join(self._shown.values())

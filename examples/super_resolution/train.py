@@ -1,7 +1,7 @@
 """Training: a compiled step over all devices, metrics, checkpoints, exact continuation after any stop."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -87,8 +87,17 @@ def _zero_sums() -> dict[str, jax.Array]:
     return {"loss": jnp.float32(0), "mse": jnp.float32(0)}
 
 
-def make_step(config: TrainConfig, mesh: Mesh) -> Callable:
-    """The compiled step (state, average, batch) -> (state, average); batches may be split over devices."""
+class Parallel:
+    """Data parallelism: batches are split over the devices, everything else is on each of them."""
+
+    def __init__(self, devices: Sequence[Any]):
+        mesh = Mesh(np.array(devices), ("batch",))
+        self.everywhere = NamedSharding(mesh, PartitionSpec())
+        self.split = NamedSharding(mesh, PartitionSpec("batch"))
+
+
+def make_step(config: TrainConfig, parallel: Parallel) -> Callable:
+    """The compiled step (state, average, batch) -> (state, average)."""
     graph, _ = abstract_model(config.model)
     optimiser, loss_of = make_optimiser(config), LOSSES[config.loss]
 
@@ -106,7 +115,7 @@ def make_step(config: TrainConfig, mesh: Mesh) -> Callable:
         sums = {"loss": state.sums["loss"] + loss, "mse": state.sums["mse"] + mse}
         return TrainState(params, optimiser_state, state.step + 1, sums), average
 
-    return jax.jit(step, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return jax.jit(step, out_shardings=parallel.everywhere)
 
 
 def train(config: TrainConfig, display: Display) -> Path:
@@ -115,14 +124,13 @@ def train(config: TrainConfig, display: Display) -> Path:
     Raises:
         ValueError: a setting or a photograph cannot be used, or the folder holds another run.
     """
-    mesh = Mesh(np.array(jax.devices()), ("batch",))
-    _check(config, mesh.size)
+    _check(config, len(jax.devices()))
     training, held_out = (
         data.load(paths, config.data, config.model.scale, track=display.track(f"reading {kind} photographs"))
         for paths, kind in zip(data.find(config.data), ("training", "held-out"), strict=True)
     )
     run_folder.claim(config.out, config, training, held_out)
-    run = _Run(config, mesh, training, held_out, display)
+    run = _Run(config, training, held_out, display)
     try:
         run.to_the_end()
     finally:
@@ -133,30 +141,21 @@ def train(config: TrainConfig, display: Display) -> Path:
 class _Run:
     """Everything a run in progress consists of."""
 
-    def __init__(
-        self, config: TrainConfig, mesh: Mesh, training: list[Photo], held_out: list[Photo], display: Display
-    ):
-        self.config, self.display, self.held_out = config, display, held_out
-        self.everywhere, self.split = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in ((), ("batch",)))
+    def __init__(self, config: TrainConfig, training: list[Photo], held_out: list[Photo], display: Display):
+        self.config, self.held_out, self.display = config, held_out, display
+        self.parallel = Parallel(jax.devices())
         self.batches = data.batches(training, config.data, scale=config.model.scale, seed=config.seed)
-        self.checkpoints = Checkpoints(config.out / "checkpoints", keep=config.keep)
-        self.state, self.average = jax.device_put(initial_state(config), self.everywhere)
-        self.step = 0
-        self._restore()
-        self.history = History(config.out, step=self.step)
         self.enlarger = Enlarger(config.model)
-        self.compiled_step = make_step(config, mesh)
-
-    def _restore(self) -> None:
-        abstract = jax.eval_shape(lambda: initial_state(self.config))
-        state, average = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.everywhere), abstract
-        )
-        restored = self.checkpoints.restore(state, average)
+        self.compiled_step = make_step(config, self.parallel)
+        self.checkpoints = Checkpoints(config.out / "checkpoints", keep=config.keep)
+        self.state, self.average = jax.device_put(initial_state(config), self.parallel.everywhere)
+        self.step = 0
+        restored = self.checkpoints.restore(self.state, self.average)
         if restored is not None:
             self.step, self.state, self.average = restored.step, restored.training, restored.average
             self.batches.set_state(restored.data)
-            self.display.say(f"continuing after step {self.step} of {self.config.steps}")
+            display.say(f"continuing after step {self.step} of {config.steps}")
+        self.history = History(config.out, step=self.step)
 
     def to_the_end(self) -> None:
         config = self.config
@@ -166,7 +165,7 @@ class _Run:
         with self.display.training(config.steps, self.step) as bar:
             clock = time.perf_counter()
             while self.step < config.steps:
-                batch = jax.device_put(next(self.batches), self.split)
+                batch = jax.device_put(next(self.batches), self.parallel.split)
                 self.state, self.average = self.compiled_step(self.state, self.average, batch)
                 self.step += 1
                 if self._due(config.log_every):
@@ -192,7 +191,7 @@ class _Run:
         self.history.write(
             self.step, **values, learning_rate=float(np.asarray(schedule(self.config)(self.step)))
         )
-        self.state = self.state._replace(sums=jax.device_put(_zero_sums(), self.everywhere))
+        self.state = self.state._replace(sums=jax.device_put(_zero_sums(), self.parallel.everywhere))
         return {**values, "steps": steps}
 
     def _record_held_out(self) -> float:
