@@ -7,6 +7,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv import nn
 from jaxconv.testing import assert_close
@@ -129,6 +130,19 @@ def test_scan_over_layers(rng):
     )
     assert_close(got[0], wanted[0], contraction=1000)
     jax.tree.map(lambda a, b: assert_close(a, b, contraction=1000), got[1], wanted[1])
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_data_parallel(kind, net, rng):
+    x = jnp.asarray(rng.normal(size=(8, 8, 6, 3)), jnp.float32)
+    run = nnx.jit(lambda net, x: nnx.value_and_grad(lambda net: jnp.sum(net(x) ** 2))(net))
+    wanted = run(net, x)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        state = jax.device_put(nnx.state(net), NamedSharding(mesh, PartitionSpec()))
+        spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+        got = run(nnx.merge(nnx.graphdef(net), state), spread)
+    jax.tree.map(lambda a, b: assert_close(a, b, contraction=1000), got, wanted)
 
 
 def test_orbax_saves_and_restores(net, x, tmp_path):

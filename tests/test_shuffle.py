@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.ops.shuffle import pixel_shuffle, pixel_unshuffle
 
@@ -81,6 +82,17 @@ def test_transposes_to_its_inverse_under_jit_and_vmap(rng):
     y, gx = pull(x, g)
     np.testing.assert_array_equal(y, pixel_shuffle(x, (2, 3)))
     np.testing.assert_array_equal(gx, pixel_unshuffle(g, (2, 3)))
+
+
+def test_keeps_the_batch_sharded_under_explicit_axes(rng):
+    x = jnp.asarray(rng.normal(size=(8, 3, 2, 4)), jnp.float32)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        y = pixel_shuffle(jax.device_put(x, NamedSharding(mesh, PartitionSpec("data"))), 2)
+        back = pixel_unshuffle(y, 2)
+    assert y.sharding.spec[0] == back.sharding.spec[0] == "data"
+    np.testing.assert_array_equal(y, pixel_shuffle(x, 2))
+    np.testing.assert_array_equal(back, x)
 
 
 @pytest.mark.parametrize(

@@ -48,21 +48,22 @@ def pixel_shuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "c
     r, batch = _factors(x, factor, layout)
     n, block = len(r), math.prod(r)
     last = layout == "channels_last"
-    lead, spatial, channels = _split(x, batch, last)
+    channel, spatial = (batch + n, batch) if last else (batch, batch + 1)  # axes of x and of y
+    channels = x.shape[channel]
     if channels % block:
         more = (channels // block + 1) * block
         raise ValueError(
             f"x has {channels} channels, and factor={r} needs a multiple of {block}; "
             f"give the convolution before it {more} of them."
         )
-    # Split: (*lead, *s, c, *r) or (*lead, c, *r, *s). Then each s_i meets its r_i.
-    blocks = (channels // block, *r)
-    c, s = (batch + n, batch) if last else (batch, batch + n + 1)
-    pixels = [axis for i in range(n) for axis in (s + i, c + 1 + i)]
-    fine = tuple(size * by for size, by in zip(spatial, r, strict=True))
-    x = x.reshape((*lead, *spatial, *blocks) if last else (*lead, *blocks, *spatial))
-    x = x.transpose(*range(batch), *((*pixels, c) if last else (c, *pixels)))
-    return x.reshape(_join(lead, fine, channels // block, last))
+    # (*batch, *s, c, *r) or (*batch, c, *r, *s); then each s_i meets its r_i.
+    x = _split(x, channel, (channels // block, *r))
+    coarse = spatial if last else spatial + n
+    pixels = [axis for i in range(n) for axis in (coarse + i, channel + 1 + i)]
+    x = x.transpose(*range(batch), *((*pixels, channel) if last else (channel, *pixels)))
+    for axis in range(spatial, spatial + n):
+        x = jax.lax.collapse(x, axis, axis + 2)
+    return x
 
 
 def pixel_unshuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "channels_last") -> jax.Array:
@@ -92,20 +93,19 @@ def pixel_unshuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = 
              [3., 4., 5.]], dtype=float32)
     """
     r, batch = _factors(x, factor, layout)
-    n, block = len(r), math.prod(r)
+    n = len(r)
     last = layout == "channels_last"
-    lead, spatial, channels = _split(x, batch, last)
-    if any(size % by for size, by in zip(spatial, r, strict=True)):
-        raise ValueError(f"factor={r} must divide the spatial shape {spatial}; pad or crop x first.")
-    # Split: (*lead, s_1, r_1, .., s_n, r_n, c) or the same with c behind lead. Then the r_i go behind c.
-    coarse = tuple(size // by for size, by in zip(spatial, r, strict=True))
-    c, s = (batch + 2 * n, batch) if last else (batch, batch + 1)
-    pixels, blocks = range(s, s + 2 * n, 2), (c, *range(s + 1, s + 2 * n, 2))
-    x = x.reshape(
-        _join(lead, [size for pair in zip(coarse, r, strict=True) for size in pair], channels, last)
-    )
+    channel, spatial = (batch + n, batch) if last else (batch, batch + 1)  # axes of x and of y
+    sizes = x.shape[spatial : spatial + n]
+    if any(size % by for size, by in zip(sizes, r, strict=True)):
+        raise ValueError(f"factor={r} must divide the spatial shape {sizes}; pad or crop x first.")
+    # (*batch, s_1, r_1, .., s_n, r_n, c) or the same with c behind the batch; then the r_i go behind c.
+    for i in reversed(range(n)):
+        x = _split(x, spatial + i, (sizes[i] // r[i], r[i]))
+    pixels = range(spatial, spatial + 2 * n, 2)
+    blocks = (channel + n if last else channel, *range(spatial + 1, spatial + 2 * n, 2))
     x = x.transpose(*range(batch), *((*pixels, *blocks) if last else (*blocks, *pixels)))
-    return x.reshape(_join(lead, coarse, channels * block, last))
+    return jax.lax.collapse(x, channel, channel + n + 1)
 
 
 def _factors(x: jax.Array, factor: int | Sequence[int], layout: str) -> tuple[tuple[int, ...], int]:
@@ -127,11 +127,6 @@ def _factors(x: jax.Array, factor: int | Sequence[int], layout: str) -> tuple[tu
     return factors, x.ndim - 1 - len(factors)
 
 
-def _split(x: jax.Array, batch: int, last: bool) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """The batch shape, the spatial shape and the channels."""
-    lead, rest = x.shape[:batch], x.shape[batch:]
-    return (lead, rest[:-1], rest[-1]) if last else (lead, rest[1:], rest[0])
-
-
-def _join(lead: Sequence[int], spatial: Sequence[int], channels: int, last: bool) -> tuple[int, ...]:
-    return (*lead, *spatial, channels) if last else (*lead, channels, *spatial)
+def _split(x: jax.Array, axis: int, sizes: Sequence[int]) -> jax.Array:
+    """One axis as several. One at a time: reshaping several at once is refused under explicit sharding."""
+    return x.reshape(*x.shape[:axis], *sizes, *x.shape[axis + 1 :])
