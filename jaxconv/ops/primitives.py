@@ -26,9 +26,8 @@ from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ..geometry import ConvSpec, Slot
-from ..lowerings import Target
+from ..lowerings import KINDS, Kind, Target
 from ..planner import execute
-from ..planner.execute import KINDS, Kind
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 

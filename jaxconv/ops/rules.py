@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching
 
 from ..geometry import ConvSpec, Slot
+from ..lowerings import KINDS, Kind
 from ..planner import why_not
-from ..planner.execute import KINDS, Kind
 from .primitives import PRIMITIVES, SLOT_OF
 
 Role = Literal["N", "I", "O", "G"]
