@@ -97,9 +97,8 @@ class Case:
     def arrays(self, dtype: Any = np.float32, salt: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Random (x, kernel, g): integers in -8..8 or standard normal numbers, the same for the same name."""
         rng = np.random.default_rng(zlib.crc32(f"{self.name}{salt}".encode()))
-        return tuple(
-            random_array(rng, shape, dtype) for shape in (self.x_shape, self.kernel_shape, self.y_shape)
-        )
+        x, kernel, g = (random_array(rng, s, dtype) for s in (self.x_shape, self.kernel_shape, self.y_shape))
+        return x, kernel, g
 
 
 def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

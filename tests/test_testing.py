@@ -137,7 +137,7 @@ def test_not_multilinear_is_refused():
 def test_smooth_functions_by_central_differences(rng, x64):
     with jax.enable_x64(x64):
         args = (jnp.asarray(rng.standard_normal(5)), jnp.arange(5))
-        check_grads(lambda x, n: jnp.tanh(x * n).sum() + jnp.exp(x), args, order=3)
+        check_grads(lambda x, n: jnp.tanh(x * n).sum() + jnp.exp(x), args, order=2)
 
 
 def test_complex_functions_that_are_not_holomorphic(rng):

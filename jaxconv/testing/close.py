@@ -89,10 +89,10 @@ def compare(
     if not wrong.any():
         return
     excess = np.where(wrong, np.nan_to_num(difference - tolerance, nan=np.inf), -np.inf)
-    at = np.unravel_index(np.argmax(excess), wrong.shape)
+    at = tuple(map(int, np.unravel_index(np.argmax(excess), wrong.shape)))
     raise AssertionError(
         f"{label}: {wrong.sum()} of {wrong.size} elements differ by more than the tolerance.\n"
-        f"  at         {[int(i) for i in at]}\n"
+        f"  at         {list(at)}\n"
         f"  got        {got[at]}\n"
         f"  wanted     {wanted[at]}\n"
         f"  difference {difference[at]:.4g}\n"

@@ -61,8 +61,8 @@ def check_grads(
 
     Example:
         >>> x, y = np.array([0.3, -1.2], np.float32), np.array([[2.0, 0.5]], np.float32)
-        >>> check_grads(lambda x, y: y @ x, (x, y), order=3, multilinear=True)
-        >>> check_grads(lambda x: jnp.exp(jnp.sin(x)), (x,), order=2)
+        >>> check_grads(lambda x, y: y @ x, (x, y), order=2, multilinear=True)
+        >>> check_grads(lambda x: jnp.exp(jnp.sin(x)), (x,))
 
         A custom derivative that forgot a factor of 2:
 
@@ -120,7 +120,7 @@ def _vjp_of(fn: _Function, n: int) -> _Function:
 
 @dataclass(frozen=True)
 class _Move:
-    """What one argument's step along v does to each result, and how far off that may be in any element."""
+    """What one argument's step along v does to each result, and how far off any element may be."""
 
     v: jax.Array
     differences: list[np.ndarray]
@@ -170,40 +170,35 @@ class _Checker:
             directions.append(jnp.asarray(size * phase, array.dtype))
         return directions
 
-    def _relative(self, eps: float) -> float:
-        return FACTOR * eps * math.sqrt(self.contraction)
-
     def _move(
         self, fn: _Function, args: list[jax.Array], i: int, v: jax.Array, results: list[jax.Array], eps: float
     ) -> _Move:
         def at(t: float) -> list[np.ndarray]:
             return [widest(a) for a in fn(*args[:i], args[i] + t * v, *args[i + 1 :])]
 
-        h = 1.0 if self.multilinear else self.step or eps ** (1 / 3)
-        move = _Move(v, [], [], [])
         if self.multilinear:
-            ends = zip(at(1.0), map(widest, results), strict=True)
-            move.differences.extend(high - low for high, low in ends)
-            move.truncation.extend(0.0 for _ in results)
+            h = 1.0
+            differences = [end - widest(start) for end, start in zip(at(h), results, strict=True)]
+            truncation = [0.0 for _ in results]
         else:
-            for a, b, c, d in zip(at(2 * h), at(h), at(-h), at(-2 * h), strict=True):
-                wide, narrow = (a - d) / (4 * h), (b - c) / (2 * h)
-                move.differences.append((4 * narrow - wide) / 3)
-                move.truncation.append(largest(wide - narrow))
-        # The function rounds its value, the step rounds the argument, and both are divided by h.
-        for result, difference in zip(results, move.differences, strict=True):
-            value = largest(result) + h * largest(difference)
-            move.rounding.append(
-                (self._relative(eps) * value + eps * largest(args[i]) * largest(difference)) / h
-            )
-        return move
+            h = self.step or eps ** (1 / 3)
+            wide = [(a - b) / (4 * h) for a, b in zip(at(2 * h), at(-2 * h), strict=True)]
+            narrow = [(a - b) / (2 * h) for a, b in zip(at(h), at(-h), strict=True)]
+            differences = [(4 * n - w) / 3 for n, w in zip(narrow, wide, strict=True)]
+            truncation = [largest(n - w) for n, w in zip(narrow, wide, strict=True)]
+        # fn rounds its value, the step rounds the argument, and both errors are divided by h.
+        relative, argument = self._relative(eps), eps * largest(args[i])
+        sizes = [(largest(r), largest(d)) for r, d in zip(results, differences, strict=True)]
+        rounding = [(relative * (value + h * slope) + argument * slope) / h for value, slope in sizes]
+        return _Move(v, differences, rounding, truncation)
+
+    def _relative(self, eps: float) -> float:
+        return FACTOR * eps * math.sqrt(self.contraction)
 
     def _check_fwd(self, fn: _Function, args: list[jax.Array], i: int, move: _Move, label: str) -> None:
         _, tangents = jax.jvp(lambda a: fn(*args[:i], a, *args[i + 1 :]), (args[i],), (move.v,))
-        for got, want, *errors in zip(
-            tangents, move.differences, move.rounding, move.truncation, strict=True
-        ):
-            _compare(got, want, *errors, label)
+        for j, tangent in enumerate(tangents):
+            _compare(tangent, move.differences[j], move.rounding[j], move.truncation[j], label)
 
     def _check_rev(
         self, gradient: jax.Array, cotangents: list[jax.Array], move: _Move, eps: float, label: str
