@@ -8,7 +8,7 @@ DEMO_DIR ?= runs/demo
 PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
-PYTEST := $(PY) -m pytest
+PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -22,14 +22,14 @@ demo: $(VENV)/.installed-examples ## train a x3 super-resolution network on phot
 	$(PY) -m examples.super_resolution demo --out $(DEMO_DIR)
 
 test: $(VENV)/.installed-test ## all tests and the package's doctests
-	$(PYTEST) -q -n 2 $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 quick: $(VENV)/.installed-test ## the tests without those marked slow
-	$(PYTEST) -q -n 2 -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 parity: $(VENV)/.installed-test $(VENV)/.installed-torch ## compare with PyTorch (installs it on Python 3.11; skips elsewhere)
 	@if $(PY) -c "import torch" 2>/dev/null; \
-	then $(PYTEST) -q -n 2 tests/test_torch_parity.py $(PYTEST_ARGS); \
+	then $(PYTEST) tests/test_torch_parity.py $(PYTEST_ARGS); \
 	else echo "parity skipped: $(TORCH) is installed on Python 3.11 only; recorded results are part of 'make test'"; fi
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
