@@ -296,3 +296,26 @@ def test_as_the_function_of_a_flax_layer(options, rng: np.random.Generator) -> N
     assert len(gradients[0]) == 3
     for got, wanted in zip(*gradients, strict=True):
         assert_close(got, np.asarray(wanted), contraction=18 * 60 * 2, factor=4)
+
+
+def test_axis_that_xla_takes_for_a_group(rng: np.random.Generator) -> None:
+    """Window 2 over unpadded data of base dilation 2, and a window larger than the data on the other axis.
+
+    XLA exchanges data and kernel there and gets the window wrong: with lax this call aborts the process.
+    """
+    x = rng.standard_normal((1, 4, 3, 2)).astype(np.float32)
+    kernel = rng.standard_normal((2, 5, 2, 3)).astype(np.float32)
+    numbers, pads = ("NHWC", "HWIO", "NHWC"), ((0, 0), (4, 4))
+
+    def convolve(x, kernel):
+        return jaxconv.conv_general_dilated(x, kernel, (1, 1), pads, (2, 1), (1, 1), numbers)
+
+    spread = np.zeros((1, 7, 3, 2))
+    spread[:, ::2] = x
+    expected = oracle.forward(spread, kernel, stride=(1, 1), padding=pads, dilation=(1, 1))
+    assert_close(jax.jit(convolve)(x, kernel), expected, contraction=20)
+    adjoint = kernel[::-1, ::-1].swapaxes(
+        -1, -2
+    )  # the same as a transposed convolution that crops one position
+    options = {"stride": (2, 1), "padding": ((1, 1), (0, 0)), "algorithm": "direct"}
+    assert_close(jaxconv.conv_transpose(x, adjoint, **options), expected, contraction=20)
