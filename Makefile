@@ -53,11 +53,11 @@ $(PY):
 
 $(VENV)/.installed-torch: pyproject.toml | $(PY)
 	@if $(PY) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))"; \
-	then echo "installing $(TORCH) into $(VENV)"; $(PY) -m pip install --quiet --disable-pip-version-check $(TORCH); fi
+	then echo "installing $(TORCH) into $(VENV)"; $(PY) -m pip install -qq --disable-pip-version-check $(TORCH); fi
 	@touch $@
 
 # The extra's name is the stem: .installed-test holds '.[test]'.
 $(VENV)/.installed-%: pyproject.toml | $(PY)
 	@echo "installing jaxconv[$*] into $(VENV) (once, a minute or two)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(PY) -m pip install -qq --disable-pip-version-check --editable '.[$*]'
 	@touch $@
