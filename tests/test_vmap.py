@@ -75,33 +75,45 @@ def test_each_operand_and_both(case, rng):
 
 
 @few
-@pytest.mark.parametrize("slot", SLOTS)
-def test_any_axis_in_and_out(case, slot, rng):
-    args = operands(case, slot, (B,), rng)
-    want = one_by_one(expected(case, slot), args, (0, 0))
-    moved = np.moveaxis(args[0], 0, 1), np.moveaxis(args[1], 0, -1)
-    got = jax.vmap(operator(case, slot), in_axes=(1, -1), out_axes=2)(*moved)
-    assert_close(jnp.moveaxis(got, 2, 0), want, contraction=contraction(case))
+def test_any_axis_in_and_out(case, rng):
+    args = {slot: operands(case, slot, (B,), rng) for slot in SLOTS}
+    moved = {slot: (np.moveaxis(a, 0, 1), np.moveaxis(b, 0, -1)) for slot, (a, b) in args.items()}
+
+    @jax.jit
+    def run(moved):
+        return {s: jax.vmap(operator(case, s), in_axes=(1, -1), out_axes=2)(*ab) for s, ab in moved.items()}
+
+    for slot, got in run(moved).items():
+        want = one_by_one(expected(case, slot), args[slot], (0, 0))
+        assert_close(jnp.moveaxis(got, 2, 0), want, contraction=contraction(case), label=slot)
 
 
 @few
-@pytest.mark.parametrize("slot", SLOTS)
-def test_nested(case, slot, rng):
-    """The outer map over the first operand and the inner over the second; and both twice."""
-    fn, want = operator(case, slot), expected(case, slot)
-    a, b = operands(case, slot, (B,), rng)
-    got = jax.vmap(jax.vmap(fn, in_axes=(None, 0)), in_axes=(0, None))(a, b)
-    table = np.stack([[want(p, q) for q in b] for p in a])
-    assert_close(got, table, contraction=contraction(case), label="outer product")
+def test_nested(case, rng):
+    """One operand outside and the other inside; both twice; both outside and one inside."""
+    args = {slot: operands(case, slot, (2, B), rng) for slot in SLOTS}
 
-    a, b = operands(case, slot, (2, B), rng)
-    got = jax.vmap(jax.vmap(fn))(a, b)
-    pairs = np.stack([[want(p, q) for p, q in zip(*row, strict=True)] for row in zip(a, b, strict=True)])
-    assert_close(got, pairs, contraction=contraction(case), label="both twice")
+    @jax.jit
+    def run(args):
+        results = {}
+        for slot, (a, b) in args.items():
+            fn = operator(case, slot)
+            results[slot] = (
+                jax.vmap(jax.vmap(fn, in_axes=(None, 0)), in_axes=(0, None))(a[:, 0], b[0]),
+                jax.vmap(jax.vmap(fn))(a, b),
+                jax.vmap(jax.vmap(fn, in_axes=(0, None)))(a, b[:, 0]),
+            )
+        return results
 
-    got = jax.vmap(jax.vmap(fn, in_axes=(0, None)))(a, b[:, 0])
-    mixed = np.stack([[want(p, row_b) for p in row_a] for row_a, row_b in zip(a, b[:, 0], strict=True)])
-    assert_close(got, mixed, contraction=contraction(case), label="both outside, first inside")
+    for slot, results in run(args).items():
+        fn, (a, b) = expected(case, slot), args[slot]
+        wanted = (
+            [[fn(p, q) for q in b[0]] for p in a[:, 0]],
+            [[fn(a[i, j], b[i, j]) for j in range(B)] for i in range(2)],
+            [[fn(a[i, j], b[i, 0]) for j in range(B)] for i in range(2)],
+        )
+        for n, (got, want) in enumerate(zip(results, wanted, strict=True)):
+            assert_close(got, np.array(want), contraction=contraction(case), label=f"{slot}, nesting {n}")
 
 
 @few
