@@ -9,4 +9,6 @@ from .geometry.spec import Slot as Slot
 
 Layout = Literal["channels_last", "channels_first"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-Algorithm = Literal["direct", "im2col", "shifted_matmul"]
+Algorithm = Literal[
+    "direct", "zero_insertion", "overlap_add", "subpixel", "shifted_matmul", "im2col", "depthwise_mac"
+]

@@ -269,12 +269,12 @@ CALLS: dict[str, tuple[Call, tuple[np.ndarray, ...], str]] = {
     "arrays of different rank": (jaxconv.correlate, (X, K[0]), r"x has 4 dimensions and k has 3"),
     "empty array": (jaxconv.convolve, (X[:0], K), r"must not be empty"),
     "unknown mode": (
-        lambda x, k: jaxconv.convolve(x, k, "half"),
+        lambda x, k: jaxconv.convolve(x, k, mode="half"),
         (X, X),
         r"mode='half' is not known; use one of full",
     ),
     "valid that neither fits": (
-        lambda x, k: jaxconv.correlate(x, k, "valid"),
+        lambda x, k: jaxconv.correlate(x, k, mode="valid"),
         (ONES((3, 5)), ONES((4, 2))),
         r"at least as large.*\(3, 5\) and",
     ),
@@ -304,11 +304,11 @@ CONSTRUCTIONS: dict[str, tuple[Callable[[], object], str]] = {
         r"groups=4 must divide out_channels=6",
     ),
     "plan of an unknown slot": (
-        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), "backward"),
+        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), slot="backward"),
         r"slot='backward'",
     ),
     "plan of an impossible algorithm": (
-        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), "forward", algorithm="shifted_matmul"),
+        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), algorithm="shifted_matmul"),
         r"not possible here",
     ),
     "bilinear kernel without space": (lambda: init.bilinear(2)(jax.random.key(0), (3, 3)), r"shape"),

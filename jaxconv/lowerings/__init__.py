@@ -1,12 +1,11 @@
 """One algorithm per file. To add one: write its file, import it here, name it in `REGISTRY`."""
 
-from . import direct, im2col, shifted_matmul
+from . import depthwise_mac, direct, im2col, overlap_add, shifted_matmul, subpixel, winograd, zero_insertion
 from ._base import Lowering as Lowering
 from ._base import Target as Target
 from ._core import KINDS as KINDS
 from ._core import Kind as Kind
 from ._core import on_core as on_core
 
-REGISTRY: dict[str, Lowering] = {
-    lowering.name: lowering for lowering in (direct.LOWERING, im2col.LOWERING, shifted_matmul.LOWERING)
-}
+_ALGORITHMS = (direct, zero_insertion, overlap_add, subpixel, shifted_matmul, im2col, depthwise_mac, winograd)
+REGISTRY: dict[str, Lowering] = {algorithm.LOWERING.name: algorithm.LOWERING for algorithm in _ALGORITHMS}

@@ -19,6 +19,7 @@ from jax import lax
 from ..geometry import Axis, ConvSpec, Slot
 from . import shifted_matmul
 from ._base import Lowering, Target, convolve
+from .kernels import adjoint_kernel
 
 
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -41,10 +42,9 @@ def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) 
     convolution by that, and its CPU backend has no fast path for a reversed window.
     """
     axes = [_not_a_group(a.adjoint()) for a in spec.axes]
-    flipped = lax.rev(kernel, tuple(range(spec.rank)))
     x = convolve(
         g,
-        swap_channels(flipped, spec.groups),
+        adjoint_kernel(kernel, spec.groups),
         (1,) * spec.rank,
         tuple((a.lo, a.hi) for a in axes),
         target,
@@ -87,13 +87,6 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
         batch_group_count=spec.groups,
     )
     return jnp.moveaxis(dw, 0, -2)
-
-
-def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
-    """(*k, I/g, O) -> (*k, O/g, I): within each group, input and output channels change places."""
-    *k, i, o = kernel.shape
-    split = kernel.reshape(*k, i, groups, o // groups)
-    return jnp.swapaxes(split, -3, -1).reshape(*k, o // groups, groups * i)
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:

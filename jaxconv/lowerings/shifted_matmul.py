@@ -29,7 +29,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     product = _depthwise_product if spec.depthwise and spec.out_channels == spec.groups else _product
 
     def tap(offsets: jax.Array | tuple[int, ...]) -> jax.Array:
-        return product(spec, target, dtype, _window(spec, x, offsets), g).astype(target.dtype)
+        return product(spec, target, dtype, window(spec, x, offsets), g).astype(target.dtype)
 
     kernel = tuple(a.kernel for a in spec.axes)
     taps = [
@@ -40,7 +40,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     return stacked.reshape(spec.kernel_shape)
 
 
-def _window(spec: ConvSpec, x: jax.Array, offsets: jax.Array | tuple[int, ...]) -> jax.Array:
+def window(spec: ConvSpec, x: jax.Array, offsets: jax.Array | tuple[int, ...]) -> jax.Array:
     """The strided slice (N, *o, C) of the padded x that one tap sees."""
     n, c = x.shape[0], x.shape[-1]
     sizes = tuple((a.out - 1) * a.stride + 1 for a in spec.axes)

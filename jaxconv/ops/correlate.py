@@ -14,7 +14,7 @@ from .conv import conv
 _MODES = ("full", "same", "valid")
 
 
-def correlate(x: ArrayLike, k: ArrayLike, mode: str = "full", *, precision: Any = None) -> jax.Array:
+def correlate(x: ArrayLike, k: ArrayLike, *, mode: str = "full", precision: Any = None) -> jax.Array:
     """Cross-correlation of two arrays of the same number of dimensions.
 
         z[t] = sum over l of x[l] * conj(k[l - t])
@@ -37,7 +37,7 @@ def correlate(x: ArrayLike, k: ArrayLike, mode: str = "full", *, precision: Any 
       scipy.signal.correlate, whose results these are.
 
     Example:
-      >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0, 0.5], "same").tolist()
+      >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0, 0.5], mode="same").tolist()
       [2.0, 3.5, 3.0]
     """
     x, k = _operands(x, k, mode)
@@ -46,7 +46,7 @@ def correlate(x: ArrayLike, k: ArrayLike, mode: str = "full", *, precision: Any 
     return _slide(x, k.conj(), mode, precision)
 
 
-def convolve(x: ArrayLike, k: ArrayLike, mode: str = "full", *, precision: Any = None) -> jax.Array:
+def convolve(x: ArrayLike, k: ArrayLike, *, mode: str = "full", precision: Any = None) -> jax.Array:
     """Convolution in the sense of signal processing: the second array is flipped.
 
         z[t] = sum over l of x[l] * k[t - l]
@@ -69,7 +69,7 @@ def convolve(x: ArrayLike, k: ArrayLike, mode: str = "full", *, precision: Any =
       scipy.signal.convolve, whose results these are.
 
     Example:
-      >>> convolve([1.0, 2.0, 3.0], [0.0, 1.0, 0.5], "same").tolist()
+      >>> convolve([1.0, 2.0, 3.0], [0.0, 1.0, 0.5], mode="same").tolist()
       [1.0, 2.5, 4.0]
     """
     x, k = _operands(x, k, mode)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import Axis, ConvSpec
-from ..lowerings.direct import swap_channels
+from ..lowerings.kernels import adjoint_kernel
 from .arguments import check_precision
 from .primitives import bind
 
@@ -103,8 +103,7 @@ def conv_general_dilated(
     if transposed:
         adjoint = tuple(a.adjoint() for a in axes)
         spec = ConvSpec(x.shape[0], kernel.shape[-1], x.shape[-1], groups, adjoint)
-        flipped = swap_channels(jnp.flip(kernel, range(rank)), groups)
-        y = bind("input_grad", x, flipped, spec=spec, **params)
+        y = bind("input_grad", x, adjoint_kernel(kernel, groups), spec=spec, **params)
     else:
         spec = ConvSpec(x.shape[0], x.shape[-1], kernel.shape[-1], groups, axes)
         y = bind("forward", x, kernel, spec=spec, **params)

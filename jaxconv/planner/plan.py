@@ -86,8 +86,8 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
 
 def plan(
     spec: ConvSpec,
-    slot: Slot = "forward",
     *,
+    slot: Slot = "forward",
     platform: str | None = None,
     dtype: Any = jnp.float32,
     algorithm: str | None = None,
@@ -112,12 +112,14 @@ def plan(
     Example:
       >>> from jaxconv.geometry import Axis, ConvSpec
       >>> spec = ConvSpec(1, 4, 4, 4, (Axis(8, 3),))
-      >>> print(plan(spec, "weight_grad", platform="cpu"))
+      >>> print(plan(spec, slot="weight_grad", platform="cpu"))
       weight_grad (1, 8, 4) x (1, 6, 4) -> (3, 1, 4) on cpu
         72 multiply-adds, at least 272 bytes
            direct: applies, but shifted_matmul is preferred
-           im2col: applies, but shifted_matmul is preferred
+           zero_insertion: zero_insertion computes input_grad, not weight_grad.
+        ...
         -> shifted_matmul: XLA expands a grouped weight gradient into a dense one
+        ...
     """
     if slot not in get_args(Slot):
         raise ValueError(f"slot={slot!r} is not known; use one of {', '.join(get_args(Slot))}.")

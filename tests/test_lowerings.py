@@ -1,0 +1,120 @@
+"""Every algorithm in every slot it supports, on every case; and what it says where it supports none."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxconv
+from jaxconv.geometry import Axis, ConvSpec
+from jaxconv.lowerings import REGISTRY, Target, on_core
+from jaxconv.testing import assert_close
+from tests.cases import CASES, SLOTS, Case, expected_slots
+
+# Winograd's error is bounded in norm, and its transforms cost a digit (its file says why).
+NORMWISE = {"winograd": 20.0}
+
+
+def spec_of(case: Case) -> ConvSpec:
+    o = case.options
+    axes = zip(case.size, case.kernel, o["stride"], o["dilation"], o["padding"], strict=True)
+    return ConvSpec(
+        case.batch, *case.channels, case.groups, tuple(Axis(n, k, s, d, *pad) for n, k, s, d, pad in axes)
+    )
+
+
+def supported(case: Case, slot: str) -> list[str]:
+    """The algorithms for a slot; what decides is the part where something touches."""
+    spec = spec_of(case)
+    return [name for name, a in REGISTRY.items() if a.supports(slot, spec, jnp.float32, None) is None]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_algorithm_is_the_oracle(case: Case) -> None:
+    spec, args = spec_of(case), case.arrays(np.float32)
+    operands = {"forward": (0, 1), "input_grad": (2, 1), "weight_grad": (0, 2)}
+
+    @jax.jit
+    def run(*args):
+        target = Target("cpu", jnp.dtype(jnp.float32))
+        return {
+            (slot, name): on_core(REGISTRY[name].run, slot, spec, target, args[i], args[j])
+            for slot, (i, j) in operands.items()
+            for name in supported(case, slot)
+        }
+
+    want, sizes = expected_slots(case, *args), expected_slots(case, *map(np.abs, args))
+    for (slot, name), got in run(*args).items():
+        scale = None if name in NORMWISE else sizes[slot]
+        k = max(1, case.contraction(slot))
+        assert_close(
+            got, want[slot], contraction=k, scale=scale, factor=NORMWISE.get(name, 2), label=f"{name} {slot}"
+        )
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_some_case_tries_it(name: str) -> None:
+    assert any(name in supported(case, slot) for case in CASES for slot in SLOTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "slot", "spec", "words"),
+    [
+        ("shifted_matmul", "input_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3),)), "shifted_matmul computes"),
+        (
+            "zero_insertion",
+            "forward",
+            ConvSpec(1, 2, 2, 1, (Axis(5, 3),)),
+            "computes input_grad, not forward",
+        ),
+        ("overlap_add", "input_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3, 2, 2),)), "a dilated kernel is not"),
+        ("subpixel", "input_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3),)), "at stride 1 there is one"),
+        (
+            "depthwise_mac",
+            "forward",
+            ConvSpec(1, 4, 4, 2, (Axis(5, 3),)),
+            "in each group; here are 2",
+        ),
+        ("depthwise_mac", "input_grad", ConvSpec(1, 4, 4, 4, (Axis(5, 3, 2),)), "wants stride 1"),
+        ("winograd", "forward", ConvSpec(1, 4, 4, 1, (Axis(5, 5),)), "wants a kernel of 3"),
+    ],
+)
+def test_it_declines_with_a_reason(name: str, slot: str, spec: ConvSpec, words: str) -> None:
+    """The sentence is the same in the printed plan and in the error of a caller who forces the algorithm."""
+    reason = REGISTRY[name].supports(slot, spec, jnp.float32, None)
+    assert reason is not None
+    assert words in reason
+    assert f"{name}: {reason}" in str(jaxconv.plan(spec, slot=slot, platform="cpu"))
+    with pytest.raises(ValueError, match="is not possible here") as error:
+        jaxconv.plan(spec, slot=slot, algorithm=name)
+    assert reason in str(error.value)
+
+
+def test_winograd_declines_what_its_error_would_spoil() -> None:
+    spec = ConvSpec(1, 4, 4, 1, (Axis(8, 3), Axis(8, 3)))
+    supports = REGISTRY["winograd"].supports
+    assert supports("forward", spec, jnp.float32, None) is None
+    assert "bfloat16" in (supports("forward", spec, jnp.bfloat16, None) or "")
+    assert "int32" in (supports("forward", spec, jnp.int32, None) or "")
+    assert "HIGHEST" in (supports("forward", spec, jnp.float32, jax.lax.Precision.HIGHEST) or "")
+
+
+@pytest.mark.parametrize("name", ["zero_insertion", "overlap_add", "subpixel"])
+def test_three_methods_of_transposed_convolution(name: str, rng: np.random.Generator) -> None:
+    """Selected by name they are the same function, with the same gradients, in values and not only in shape."""
+    x = rng.standard_normal((2, 5, 4, 3)).astype(np.float32)
+    kernel = rng.standard_normal((4, 3, 2, 3)).astype(np.float32)
+    options = {"stride": (3, 2), "padding": ((1, 0), (0, 1)), "output_padding": (2, 1)}
+
+    def loss(x, kernel, algorithm):
+        y = jaxconv.conv_transpose(x, kernel, algorithm=algorithm, **options)
+        return jnp.sum(jnp.sin(y)), y
+
+    def run(algorithm):
+        grads, y = jax.grad(loss, (0, 1), has_aux=True)(x, kernel, algorithm)
+        return (y, *grads)
+
+    for got, want in zip(run(name), run("direct"), strict=True):
+        assert_close(got, want, contraction=48, factor=4)
