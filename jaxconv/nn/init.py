@@ -18,6 +18,7 @@ from flax import nnx
 from jax.nn.initializers import lecun_normal
 
 from ..geometry.padding import per_axis
+from ..lowerings.kernels import swap_channels
 
 Initializer = Callable[..., Any]
 
@@ -54,13 +55,13 @@ def transposed(base: Initializer, *, groups: int = 1) -> Initializer:
     """
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
-        *window, share, n = shape
+        window, share, n = _parts(shape)
         if n % groups:
             raise ValueError(
                 f"groups={groups} must divide the {n} inputs of a transposed kernel of shape {tuple(shape)}."
             )
         value = base(key, (*window, n // groups, share * groups), dtype)
-        return _map_value(functools.partial(_exchange, groups=groups), value)
+        return _map_value(functools.partial(swap_channels, groups=groups), value)
 
     return init
 
@@ -93,7 +94,7 @@ def bilinear(strides: int | Sequence[int]) -> Initializer:
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         del key
-        *window, share, n = shape
+        window, share, n = _parts(shape)
         if n % share:
             raise ValueError(
                 f"bilinear needs in_features == out_features, got a kernel of shape {tuple(shape)}."
@@ -132,11 +133,11 @@ def icnr(factor: int | Sequence[int], base: Initializer = _LECUN_NORMAL) -> Init
     """
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
-        *rest, n = shape
-        block = math.prod(per_axis(factor, len(rest) - 1, "factor"))
+        window, share, n = _parts(shape)
+        block = math.prod(per_axis(factor, len(window), "factor"))
         if n % block:
             raise ValueError(f"icnr: {n} features in kernel shape {tuple(shape)} are no multiple of {block}.")
-        value = base(key, (*rest, n // block), dtype)
+        value = base(key, (*window, share, n // block), dtype)
         return _map_value(lambda kernel: jnp.repeat(kernel, block, axis=-1), value)
 
     return init
@@ -179,7 +180,7 @@ def icnr_transpose(
     """
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
-        *window, a, b = shape
+        window, a, b = _parts(shape)
         rank = len(window)
         steps = per_axis(strides, rank, "strides")
         same = [max(k - s, 0) // 2 for k, s in zip(window, steps, strict=True)]
@@ -214,11 +215,12 @@ def _triangle(kernel: int, stride: int) -> np.ndarray:
     return taps
 
 
-def _exchange(kernel: jax.Array, *, groups: int) -> jax.Array:
-    """(*k, i, g, o) -> (*k, o, g, i), with i and o one group's share of the channels."""
-    *window, i, out = kernel.shape
-    split = kernel.reshape(*window, i, groups, out // groups)
-    return jnp.swapaxes(split, -1, -3).reshape(*window, out // groups, groups * i)
+def _parts(shape: Sequence[int]) -> tuple[list[int], int, int]:
+    """Window and the two channel axes of a kernel's shape."""
+    if len(shape) < 3:
+        raise ValueError(f"a kernel of shape {tuple(shape)} has no window; wanted (*k, channels, channels).")
+    *window, a, b = shape
+    return window, a, b
 
 
 def _map_value(function: Callable[[jax.Array], jax.Array], value: Any) -> Any:
