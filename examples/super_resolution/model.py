@@ -128,4 +128,6 @@ def reach(config: ModelConfig) -> int:
     bicubic = 2
     if config.model == "espcn":
         return max(bicubic, 2 + 1 + 1)
-    return max(bicubic, 2 + config.m + 3)  # 9 taps at stride 2 reach three pixels
+    return max(
+        bicubic, 2 + config.m + 4 // config.scale
+    )  # the nine taps are four high-resolution pixels long

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
@@ -95,6 +96,13 @@ class Parallel:
         self.everywhere = NamedSharding(mesh, PartitionSpec())
         self.split = NamedSharding(mesh, PartitionSpec("batch"))
 
+    def start(self, config: TrainConfig) -> tuple["TrainState", Any]:
+        """The state before the first step and the averaged parameters."""
+        quick = {
+            "xla_backend_optimization_level": 0
+        }  # it runs once: optimising it takes seconds, running it none
+        return jax.jit(lambda: initial_state(config), out_shardings=self.everywhere, compiler_options=quick)()
+
 
 def make_step(config: TrainConfig, parallel: Parallel) -> Callable:
     """The compiled step (state, average, batch) -> (state, average)."""
@@ -148,7 +156,7 @@ class _Run:
         self.enlarger = Enlarger(config.model)
         self.compiled_step = make_step(config, self.parallel)
         self.checkpoints = Checkpoints(config.out / "checkpoints", keep=config.keep)
-        self.state, self.average = jax.device_put(initial_state(config), self.parallel.everywhere)
+        self.state, self.average = self.parallel.start(config)
         self.step = 0
         restored = self.checkpoints.restore(self.state, self.average)
         if restored is not None:
@@ -195,11 +203,13 @@ class _Run:
         return {**values, "steps": steps}
 
     def _record_held_out(self) -> float:
-        scale = self.config.model.scale
         network = fmean(evaluate.network_psnr(photo, self.enlarger, self.average) for photo in self.held_out)
-        bicubic = fmean(evaluate.bicubic_psnr(photo, scale) for photo in self.held_out)
-        self.history.write(self.step, held_out_psnr=network, held_out_bicubic_psnr=bicubic)
+        self.history.write(self.step, held_out_psnr=network, held_out_bicubic_psnr=self._bicubic)
         return network
+
+    @cached_property
+    def _bicubic(self) -> float:
+        return fmean(evaluate.bicubic_psnr(photo, self.config.model.scale) for photo in self.held_out)
 
     def _save(self) -> None:
         self.history.sync()
