@@ -103,7 +103,7 @@ def test_winograd_declines_what_its_error_would_spoil() -> None:
 
 @pytest.mark.parametrize("name", ["zero_insertion", "overlap_add", "subpixel"])
 def test_three_methods_of_transposed_convolution(name: str, rng: np.random.Generator) -> None:
-        ("depthwise_mac", "forward", ConvSpec(1, 4, 4, 2, (Axis(5, 3),)), "group; here are 2"),
+    """Selected by name they are one function with one gradient, in values and not only in shape."""
     x = rng.standard_normal((2, 5, 4, 3)).astype(np.float32)
     kernel = rng.standard_normal((4, 3, 2, 3)).astype(np.float32)
     options = {"stride": (3, 2), "padding": ((1, 0), (0, 1)), "output_padding": (2, 1)}
