@@ -276,7 +276,7 @@ def test_debian_photographs(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(data, "DEBIAN_FOLDERS", (*folders, tmp_path / "missing"))
     with pytest.raises(ValueError, match="mate-backgrounds"):
         data.find(data.DataConfig(data="debian"))
-    for path in (folders[0] / "one.jpg", folders[1] / "two.jpg", folders[1] / "analogpattern.jpg"):
+    for path in (folders[0] / "one.jpg", folders[1] / "two.jpg", folders[1] / "analogpattern_by_someone.jpg"):
         Image.fromarray(RGB).save(path)
     training, held_out = data.find(data.DataConfig(data="debian"))
     assert [path.name for path in (*training, *held_out)] == ["one.jpg", "two.jpg"]

@@ -108,7 +108,7 @@ def _debian() -> list[Path]:
         path
         for folder in folders
         for path in sorted(folder.glob("*.jpg"))
-        if path.stem != DEBIAN_NO_PHOTOGRAPH
+        if not path.name.startswith(DEBIAN_NO_PHOTOGRAPH)
     ]
     if not paths:
         raise ValueError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from .checkpoint import write_atomically
@@ -32,12 +33,23 @@ class Score:
 
 
 def bicubic_psnr(photo: Photo, scale: int) -> float:
-    return psnr(to_8_bit(255 * imresize(photo.low, scale)), to_8_bit(255 * photo.high), border=scale)
+    return psnr(_bicubic(photo, scale), _truth(photo), border=scale)
 
 
 def network_psnr(photo: Photo, enlarger: Enlarger, params: Any) -> float:
-    high = enlarger(params, photo.low)
-    return psnr(to_8_bit(255 * high), to_8_bit(255 * photo.high), border=enlarger.config.scale)
+    return psnr(_network(photo, enlarger, params), _truth(photo), border=enlarger.config.scale)
+
+
+def _truth(photo: Photo) -> np.ndarray:
+    return to_8_bit(255 * photo.high)
+
+
+def _bicubic(photo: Photo, scale: int) -> np.ndarray:
+    return to_8_bit(255 * imresize(photo.low, scale))
+
+
+def _network(photo: Photo, enlarger: Enlarger, params: Any) -> np.ndarray:
+    return to_8_bit(255 * enlarger(params, photo.low))
 
 
 def evaluate(photos: Sequence[Photo], enlarger: Enlarger, params: Any, *, track: Track = iter) -> list[Score]:
@@ -46,9 +58,8 @@ def evaluate(photos: Sequence[Photo], enlarger: Enlarger, params: Any, *, track:
 
 
 def _score(photo: Photo, enlarger: Enlarger, params: Any) -> Score:
-    scale = enlarger.config.scale
-    truth, bicubic = to_8_bit(255 * photo.high), to_8_bit(255 * imresize(photo.low, scale))
-    network = to_8_bit(255 * enlarger(params, photo.low))
+    scale, truth = enlarger.config.scale, _truth(photo)
+    bicubic, network = _bicubic(photo, scale), _network(photo, enlarger, params)
     return Score(
         photo.name,
         psnr(bicubic, truth, border=scale),
@@ -60,7 +71,7 @@ def _score(photo: Photo, enlarger: Enlarger, params: Any) -> Score:
 
 @dataclass(frozen=True)
 class Results:
-    """The scores of a checkpoint."""
+    """The scores of a checkpoint on some photographs."""
 
     title: str
     step: int
