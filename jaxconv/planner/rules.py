@@ -1,6 +1,7 @@
 """When another algorithm than `direct` is taken without a measurement: shapes for which XLA's form is bad.
 
 A rule is a name and a function of the spec that returns the reason, or None; the first that applies decides.
+Where a reason names a factor, benchmarks/results holds the samples.
 """
 
 from __future__ import annotations
@@ -35,6 +36,26 @@ def _more_than_three(spec: ConvSpec) -> str | None:
     return "XLA has no fast convolution of more than three spatial dimensions" if spec.rank > 3 else None
 
 
+def _depthwise(spec: ConvSpec) -> str | None:
+    # Every tap is written out; a larger kernel would compile for too long.
+    few = spec.depthwise and math.prod(a.kernel for a in spec.axes) <= 64
+    return (
+        "XLA computes a depthwise convolution as tiny matrix products, 20 to 50 times slower" if few else None
+    )
+
+
+def _depthwise_adjoint(spec: ConvSpec) -> str | None:
+    plain = spec.out_channels == spec.groups and all(a.stride == 1 for a in spec.axes)
+    return _depthwise(spec) if plain else None
+
+
+def _stuffed(spec: ConvSpec) -> str | None:
+    strided = any(a.stride > 1 for a in spec.axes) and all(a.dilation == 1 for a in spec.axes)
+    if strided and (spec.rank == 3 or spec.groups > 1):
+        return "XLA convolves the zeros between inputs in three dimensions and in groups"
+    return None
+
+
 def _reversed(
     window: Callable[[ConvSpec], int], over: Callable[[ConvSpec], int]
 ) -> Callable[[ConvSpec], str | None]:
@@ -61,8 +82,15 @@ def _outputs(spec: ConvSpec) -> int:
 
 
 CPU: dict[Slot, tuple[Rule, ...]] = {
-    "forward": (("im2col", _reversed(_taps, _inputs)),),
-    "input_grad": (("im2col", _reversed(_taps, _outputs)),),
+    "forward": (
+        ("depthwise_mac", _depthwise),
+        ("im2col", _reversed(_taps, _inputs)),
+    ),
+    "input_grad": (
+        ("depthwise_mac", _depthwise_adjoint),
+        ("overlap_add", _stuffed),
+        ("im2col", _reversed(_taps, _outputs)),
+    ),
     "weight_grad": (
         ("shifted_matmul", _more_than_three),
         ("shifted_matmul", _grouped),
