@@ -379,3 +379,22 @@ def test_no_axis_is_taken_for_a_group_dimension() -> None:
         .as_text()
     )
     assert "pad = [[0, 1], [4, 4]], lhs_dilate = [2, 1]" in text
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kept"),
+    [
+        ("direct", {"conv_input_grad": "direct", "conv_forward": "direct", "conv_weight_grad": "direct"}),
+        ("overlap_add", {"conv_input_grad": "overlap_add", "conv_forward": None, "conv_weight_grad": None}),
+    ],
+)
+def test_forced_algorithm_stays_in_force_for_the_gradients_it_can_compute(algorithm, kept):
+    case = BY_NAME["2d_stride"]
+    x, kernel, g = case.arrays(np.float32)
+
+    def pull(g, kernel, ct):
+        options = dict(case.options, algorithm=algorithm)
+        return jax.vjp(lambda *a: jaxconv.conv_input_grad(*a, case.x_shape, **options), g, kernel)[1](ct)
+
+    found = {eqn.primitive.name: eqn.params["algorithm"] for eqn in equations(pull, g, kernel, x)}
+    assert found == kept
