@@ -46,7 +46,7 @@ class Form:
 def array(value: Any, name: str) -> jax.Array:
     """The argument as a JAX array of a dtype that convolves."""
     try:
-        result = jnp.asarray(value)
+        result = value if isinstance(value, jax.Array) else jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} of type {type(value).__name__} is not an array: {error}") from None
     if result.dtype == bool or not jnp.issubdtype(result.dtype, jnp.number):

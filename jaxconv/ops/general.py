@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from ..geometry import Axis, ConvSpec
+from ..geometry import Axis, ConvSpec, Slot
 from ..lowerings.kernels import adjoint_kernel
 from .arguments import check_precision
 from .primitives import bind
@@ -59,33 +62,90 @@ def conv_general_dilated(
       >>> conv_general_dilated(x, kernel, (1,), "VALID").ravel().tolist()
       [1.0, 3.0, 5.0]
     """
+    if out_sharding is None:
+        lhs, rhs = (a if isinstance(a, jax.Array) else jnp.asarray(a) for a in (lhs, rhs))
+        call = _translate(
+            jax.ShapeDtypeStruct(lhs.shape, lhs.dtype),
+            jax.ShapeDtypeStruct(rhs.shape, rhs.dtype),
+            *map(_hashable, (window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers)),
+            feature_group_count,
+            batch_group_count,
+            preferred_element_type,
+        )
+        if call is not None:
+            return call(lhs, rhs, check_precision(precision))
+    return lax.conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        out_sharding=out_sharding,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One of our operators, and the orders of the axes that lead to and from its own."""
+
+    slot: Slot
+    spec: ConvSpec
+    dtype: Any
+    data: tuple[int, ...]
+    kernel: tuple[int, ...]
+    result: tuple[int, ...]
+
+    def __call__(self, lhs: jax.Array, rhs: jax.Array, precision: Any) -> jax.Array:
+        x, kernel = _permuted(lhs, self.data), _permuted(rhs, self.kernel)
+        if self.slot == "input_grad":
+            kernel = adjoint_kernel(kernel, self.spec.groups)
+        options = {"dtype": self.dtype, "precision": precision, "algorithm": None, "out_sharding": None}
+        return _permuted(bind(self.slot, x, kernel, spec=self.spec, **options), self.result)
+
+
+@functools.lru_cache(maxsize=4096)
+def _translate(
+    lhs: Any,
+    rhs: Any,
+    window_strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    dimension_numbers: Any,
+    feature_group_count: int,
+    batch_group_count: int,
+    preferred_element_type: Any,
+) -> _Call | None:
+    """The operator that the arguments mean, or None if they are for lax; eager calls ask every time."""
     options = {
         "lhs_dilation": lhs_dilation,
         "rhs_dilation": rhs_dilation,
         "dimension_numbers": dimension_numbers,
         "feature_group_count": feature_group_count,
         "batch_group_count": batch_group_count,
-        "precision": precision,
         "preferred_element_type": preferred_element_type,
-        "out_sharding": out_sharding,
     }
     # lax checks the arguments and says what the result is; nothing is computed.
     wanted = jax.eval_shape(
         lambda a, b: lax.conv_general_dilated(a, b, window_strides, padding, **options), lhs, rhs
     )
     rank = len(wanted.shape) - 2
-    base = tuple(lhs_dilation or (1,) * rank)
+    base = lhs_dilation or (1,) * rank
     transposed = any(b > 1 for b in base)
-    axes_mixed = transposed and any(s > 1 for s in window_strides)
-    if rank == 0 or axes_mixed or batch_group_count > 1 or out_sharding is not None or 0 in wanted.shape:
-        return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
-
-    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
+    both = transposed and any(s > 1 for s in window_strides)
+    if rank == 0 or both or batch_group_count > 1 or 0 in wanted.shape:
+        return None
     lhs_spec, rhs_spec, out_spec = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    x = jnp.transpose(lhs, (lhs_spec[0], *lhs_spec[2:], lhs_spec[1]))
-    kernel = jnp.transpose(rhs, (*rhs_spec[2:], rhs_spec[1], rhs_spec[0]))
-    dilation = tuple(rhs_dilation or (1,) * rank)
-    sizes, taps = x.shape[1:-1], kernel.shape[:-2]
+    data, kernel = (lhs_spec[0], *lhs_spec[2:], lhs_spec[1]), (*rhs_spec[2:], rhs_spec[1], rhs_spec[0])
+    batch, *sizes, channels = (lhs.shape[i] for i in data)
+    *taps, _, out_channels = (rhs.shape[i] for i in kernel)
+    dilation = rhs_dilation or (1,) * rank
     if isinstance(padding, str):
         spans = [d * (k - 1) + 1 for k, d in zip(taps, dilation, strict=True)]
         padding = lax.padtype_to_pads(sizes, spans, window_strides, padding)
@@ -93,19 +153,22 @@ def conv_general_dilated(
         Axis(n, k, s, d, *pads, base=b)
         for n, k, s, d, pads, b in zip(sizes, taps, window_strides, dilation, padding, base, strict=True)
     )
-    params = {
-        "dtype": wanted.dtype,
-        "precision": check_precision(precision),
-        "algorithm": None,
-        "out_sharding": None,
-    }
-    groups = feature_group_count
+    order = (out_spec[0], *out_spec[2:], out_spec[1])
+    result = tuple(order.index(i) for i in range(rank + 2))
     if transposed:
         adjoint = tuple(a.adjoint() for a in axes)
-        spec = ConvSpec(x.shape[0], kernel.shape[-1], x.shape[-1], groups, adjoint)
-        y = bind("input_grad", x, adjoint_kernel(kernel, groups), spec=spec, **params)
-    else:
-        spec = ConvSpec(x.shape[0], x.shape[-1], kernel.shape[-1], groups, axes)
-        y = bind("forward", x, kernel, spec=spec, **params)
-    order = (out_spec[0], *out_spec[2:], out_spec[1])
-    return jnp.transpose(y, [order.index(i) for i in range(rank + 2)])
+        spec = ConvSpec(batch, out_channels, channels, feature_group_count, adjoint)
+        return _Call("input_grad", spec, wanted.dtype, data, kernel, result)
+    spec = ConvSpec(batch, channels, out_channels, feature_group_count, axes)
+    return _Call("forward", spec, wanted.dtype, data, kernel, result)
+
+
+def _permuted(array: jax.Array, order: tuple[int, ...]) -> jax.Array:
+    return array if order == tuple(range(array.ndim)) else jnp.transpose(array, order)
+
+
+def _hashable(value: Any) -> Any:
+    """Lists and arrays, which lax takes too, as tuples."""
+    if isinstance(value, list | tuple | np.ndarray) and not isinstance(value, lax.ConvDimensionNumbers):
+        return tuple(map(_hashable, value))
+    return value

@@ -34,7 +34,6 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 def bind(slot: Slot, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
     """Applies one operator to arrays that fit `spec`; inside shard_map, both vary over the same mesh axes."""
-    a, b = jnp.asarray(a), jnp.asarray(b)
     varying = _varying(a) | _varying(b)
     return PRIMITIVES[slot].bind(_vary(a, varying), _vary(b, varying), **params)
 
