@@ -255,7 +255,7 @@ def test_a_finished_run_is_left_alone(run, folder, capsys):
     train.train(
         TrainConfig(run, TINY, data, steps=6, log_every=2, eval_every=3, checkpoint_every=2), Display()
     )
-    assert "all 6 steps are done already" in capsys.readouterr().err
+    assert "holds step 6 of 6: every step is done already" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (run / "checkpoints").rglob("*")} == before
 
 
@@ -268,6 +268,8 @@ def test_a_finished_run_is_left_alone(run, folder, capsys):
         ({"data": DataConfig(batch_size=12)}, r"batch_size=12 cannot be split over 8 device\(s\): use 16"),
         ({"data": DataConfig(patch=3)}, "patch=3 is smaller"),
         ({"steps": 0}, "steps=0 must be at least 1"),
+        ({"ema": 1.0}, "ema=1.0 must be from 0 to below 1"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 above 0"),
         ({"log_every": 0}, "log_every=0 must be at least 1"),
     ],
     ids=str,
@@ -290,6 +292,13 @@ def test_other_photographs_are_refused(config, folder, tmp_path):
     pixels[10, 10] ^= 64
     Image.fromarray(pixels).save(copies / "b.png")
     with pytest.raises(ValueError, match=r"holds another run .*photographs were others"):
+        train.train(config, silent())
+
+
+def test_an_unreadable_description_is_named(config):
+    config.out.mkdir()
+    (config.out / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json is not readable"):
         train.train(config, silent())
 
 
@@ -349,6 +358,7 @@ def test_wrong_usage_exits_with_2(capsys, arguments):
     ("arguments", "complaint"),
     [
         (["train", "--data", "missing", "--out", "{tmp}/x"], "no folder 'missing'"),
+        (["train", "--data", "{folder}", "--patch", "8", "--out", "{folder}/a.png"], "a.png"),
         (["evaluate", "{tmp}"], "no checkpoint in"),
         (["evaluate", "{run}", "--data", "{tmp}"], "no photographs in"),
         (["upscale", "{run}", "{tmp}/missing.png", "{tmp}/y.png"], "no image file at"),

@@ -1,5 +1,6 @@
 """The super-resolution example up to the network: resizing, metrics, image files, photographs and patches."""
 
+import doctest
 import math
 import re
 from fractions import Fraction
@@ -14,6 +15,8 @@ import skimage.metrics
 from PIL import Image
 
 from examples.super_resolution import data, images
+from examples.super_resolution import imresize as imresize_module
+from examples.super_resolution import metrics as metrics_module
 from examples.super_resolution.imresize import imresize, taps
 from examples.super_resolution.metrics import psnr, rgb2ycbcr, ssim, to_8_bit, ycbcr2rgb
 
@@ -127,6 +130,13 @@ def test_ssim_is_the_formula_in_every_window(rng):
         c1, c2 = 6.5025, 58.5225
         values.append((2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
     assert ssim(x, truth) == pytest.approx(np.mean(values), abs=1e-12)
+
+
+@pytest.mark.parametrize("module", [imresize_module, metrics_module])
+def test_docstrings_are_true(module):
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
 
 
 def test_perfect_pictures():

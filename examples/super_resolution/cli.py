@@ -32,23 +32,27 @@ def demo(*, out: Path = Path("runs/super_resolution_demo"), steps: int = TrainCo
         out: Folder for all results. An unfinished demo in it goes on, a finished one is shown.
         steps: Optimiser steps.
     """
-    train(TrainConfig(out=out, steps=steps))
+    _train(TrainConfig(out=out, steps=steps))
     known = evaluation.Results.read(out / "results.json")
     if known is not None and known.step == steps:
         rich.print(known.table())
     else:
         evaluate(out)
     _DISPLAY.say(
-        f"in {out}: comparison.png, curve.png, results.json, metrics.jsonl, tensorboard, checkpoints"
+        f"{out} has comparison.png, curve.png, results.json, metrics.jsonl, tensorboard, checkpoints"
     )
 
 
 def train(config: TrainConfig) -> None:
     """Train a network, or go on with the unfinished run in --out."""
+    _train(config)
+    _DISPLAY.say(f"trained: 'evaluate {config.out}' measures it, 'upscale {config.out} IN OUT' uses it")
+
+
+def _train(config: TrainConfig) -> None:
     training.train(config, _DISPLAY)
     records = history.read(config.out / "metrics.jsonl")
     figure.curve(config.out / "curve.png", records, title=str(config.model))
-    _DISPLAY.say(f"trained: 'evaluate {config.out}' measures it, 'upscale {config.out} IN OUT' uses it")
 
 
 def evaluate(
@@ -113,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _help()
         else:
             tyro.extras.subcommand_cli_from_dict(_COMMANDS, args=arguments, prog=_PROGRAM, config=_STYLE)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -35,7 +35,14 @@ def claim(folder: Path, config: Any, training: Sequence[Photo], held_out: Sequen
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(ours, indent=1) + "\n")
-    elif (theirs := json.loads(path.read_text())) != ours:
+        return
+    try:
+        theirs = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not readable ({error}): choose another --out, or remove that folder"
+        ) from error
+    if theirs != ours:
         there, here = _flat(theirs["config"]), _flat(ours["config"])
         differing = [
             f"{name} was {there.get(name)}, is {here[name]}" for name in here if here[name] != there.get(name)

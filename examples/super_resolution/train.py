@@ -98,10 +98,11 @@ class Parallel:
 
     def start(self, config: TrainConfig) -> tuple["TrainState", Any]:
         """The state before the first step and the averaged parameters."""
-        quick = {
-            "xla_backend_optimization_level": 0
-        }  # it runs once: optimising it takes seconds, running it none
-        return jax.jit(lambda: initial_state(config), out_shardings=self.everywhere, compiler_options=quick)()
+        # It runs once: optimising it takes seconds, running it none.
+        options = {"xla_backend_optimization_level": 0}
+        return jax.jit(
+            lambda: initial_state(config), out_shardings=self.everywhere, compiler_options=options
+        )()
 
 
 def make_step(config: TrainConfig, parallel: Parallel) -> Callable:
@@ -162,13 +163,13 @@ class _Run:
         if restored is not None:
             self.step, self.state, self.average = restored.step, restored.training, restored.average
             self.batches.set_state(restored.data)
-            display.say(f"continuing after step {self.step} of {config.steps}")
+            done = "every step is done already" if self.step == config.steps else "going on with the next"
+            display.say(f"{config.out} holds step {self.step} of {config.steps}: {done}")
         self.history = History(config.out, step=self.step)
 
     def to_the_end(self) -> None:
         config = self.config
         if self.step == config.steps:
-            self.display.say(f"all {config.steps} steps are done already")
             return
         with self.display.training(config.steps, self.step) as bar:
             clock = time.perf_counter()
@@ -230,6 +231,10 @@ def _check(config: TrainConfig, devices: int) -> None:
     for name in ("steps", "log_every", "eval_every", "checkpoint_every", "keep"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}={getattr(config, name)} must be at least 1")
+    if not 0 <= config.ema < 1 or not config.learning_rate > 0:
+        raise ValueError(
+            f"ema={config.ema} must be from 0 to below 1, learning_rate={config.learning_rate} above 0"
+        )
     if config.data.patch < 8:
         raise ValueError(
             f"patch={config.data.patch} is smaller than what the network looks at: use 8 or more"
