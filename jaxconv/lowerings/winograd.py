@@ -17,7 +17,6 @@ References:
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import jax
@@ -68,31 +67,24 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
     ends = [(a.lo, t * m + 2 - a.lo - a.size) for a, t in zip(spec.axes, tiles, strict=True)]
     x = jnp.pad(x, [(0, 0), *((lo, max(hi, 0)) for lo, hi in ends), (0, 0)])
 
-    # (n ... n) arrays of (N, *tiles, C), in the order of the axes.
-    parts = [x]
-    for axis, t in enumerate(tiles, 1):
-        parts = [p for part in parts for p in _combine(data, _strided(part, axis, n, m, t))]
-    rows = spec.batch * math.prod(tiles)
-    transformed = jnp.stack(parts).reshape(n**spec.rank, rows, spec.in_channels)
-    for axis in range(spec.rank):
-        kernel = jnp.moveaxis(jnp.tensordot(jnp.asarray(filters, kernel.dtype), kernel, (1, axis)), 0, axis)
-    kernel = kernel.reshape(n**spec.rank, *spec.kernel_shape[-2:])
+    # One axis at a time, its n results in front: N s1 s2 C -> n1 N t1 s2 C -> n2 n1 N t1 t2 C.
+    rank = spec.rank
+    for axis, t in enumerate(tiles):
+        x = jnp.stack(_combine(data, _strided(x, 2 * axis + 1, n, m, t)))
+        kernel = jnp.tensordot(jnp.asarray(filters, kernel.dtype), kernel, (1, axis))
     product = lax.dot_general(
-        transformed,
-        kernel,
+        x.reshape(n**rank, -1, spec.in_channels),
+        kernel.reshape(n**rank, *spec.kernel_shape[-2:]),
         (((2,), (1,)), ((0,), (0,))),
         precision=target.precision,
         preferred_element_type=dtype,
     )
-
-    blocks: Any = product.reshape(*(n,) * spec.rank, spec.batch, *tiles, spec.out_channels)
-    for axis in range(spec.rank):
-        slices = [lax.index_in_dim(blocks, i, axis, keepdims=False) for i in range(n)]
-        blocks = jnp.stack(_combine(output, slices), axis)
-    # m1 m2 ... N t1 t2 ... O -> N (t1 m1) (t2 m2) ... O
-    rank = spec.rank
-    order = (rank, *itertools.chain(*((rank + 1 + i, i) for i in range(rank))), 2 * rank + 1)
-    y = jnp.transpose(blocks, order).reshape(spec.batch, *(t * m for t in tiles), spec.out_channels)
+    y = product.reshape(*(n,) * rank, spec.batch, *tiles, spec.out_channels)
+    for _ in range(rank):
+        y = jnp.stack(_combine(output, [y[i] for i in range(n)]), rank - 1)
+    # m2 m1 N t1 t2 O -> N (t1 m1) (t2 m2) O
+    order = (rank, *itertools.chain(*((rank + 1 + i, rank - 1 - i) for i in range(rank))), 2 * rank + 1)
+    y = jnp.transpose(y, order).reshape(spec.batch, *(t * m for t in tiles), spec.out_channels)
     return lax.slice(y, (0,) * y.ndim, spec.output_shape).astype(target.dtype)
 
 

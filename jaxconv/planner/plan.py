@@ -79,7 +79,8 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
     for name, rule in (rules.CPU if target.platform == "cpu" else rules.ACCELERATOR)[slot]:
-        if reason := rule(spec):
+        able = REGISTRY[name].supports(slot, spec, target.dtype, target.precision) is None
+        if able and (reason := rule(spec)):
             return REGISTRY[name], reason
     return REGISTRY["direct"], "XLA's own convolution"
 

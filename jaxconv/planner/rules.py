@@ -56,6 +56,11 @@ def _stuffed(spec: ConvSpec) -> str | None:
     return None
 
 
+def _wide_volume(spec: ConvSpec) -> str | None:
+    wide = spec.rank == 3 and min(spec.in_channels, spec.out_channels) >= 8
+    return "XLA's three-dimensional convolution takes five times the time" if wide else None
+
+
 def _reversed(
     window: Callable[[ConvSpec], int], over: Callable[[ConvSpec], int]
 ) -> Callable[[ConvSpec], str | None]:
@@ -85,11 +90,13 @@ CPU: dict[Slot, tuple[Rule, ...]] = {
     "forward": (
         ("depthwise_mac", _depthwise),
         ("im2col", _reversed(_taps, _inputs)),
+        ("winograd", _wide_volume),
     ),
     "input_grad": (
         ("depthwise_mac", _depthwise_adjoint),
         ("overlap_add", _stuffed),
         ("im2col", _reversed(_taps, _outputs)),
+        ("winograd", _wide_volume),
     ),
     "weight_grad": (
         ("shifted_matmul", _more_than_three),
