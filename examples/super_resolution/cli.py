@@ -1,6 +1,7 @@
 """The command line: each command is a few lines over the other modules."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _help()
         else:
             tyro.extras.subcommand_cli_from_dict(_COMMANDS, args=arguments, prog=_PROGRAM, config=_STYLE)
+    except (
+        BrokenPipeError
+    ):  # the reader, such as `head`, has seen enough; Python's documentation has the remedy
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
