@@ -53,6 +53,22 @@ def test_integers_have_to_be_equal():
         assert_close(np.array([2**40, 3]), np.array([2**40, 4]))
 
 
+@pytest.mark.parametrize(
+    ("got", "want"),
+    [
+        (np.array([2**63 - 1]), np.array([-1])),
+        (np.array([2**63 - 1]), np.array([2**63 - 2])),
+        (np.array([2**63], np.uint64), np.array([-(2**63)])),
+        (np.array([2**63], np.uint64), np.array([-(2.0**63)])),
+        (np.array([0], np.uint64), np.array([2**64 - 1], np.uint64)),
+    ],
+)
+def test_integers_do_not_wrap(got, want):
+    assert_close(got, got.copy())
+    with pytest.raises(AssertionError, match="1 of 1 elements"):
+        assert_close(got, want)
+
+
 def test_non_finite_values():
     assert_close(np.array([np.inf, 1.0]), np.array([np.inf, 1.0]), scale=1.0)
     for got, want in [(np.nan, 1.0), (1.0, np.nan), (np.nan, np.nan), (np.inf, -np.inf), (np.inf, 1.0)]:
@@ -241,12 +257,22 @@ def test_wrong_third_order_only():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(dict(order=0), "order=0"), (dict(modes=("forward",)), "'forward'"), (dict(), "args hold no")],
+    [
+        (dict(order=0), "order=0"),
+        (dict(modes=("forward",)), "'forward'"),
+        (dict(modes=()), "checks nothing"),
+        (dict(), "args hold no"),
+    ],
 )
 def test_check_grads_refuses_nonsense(options, message):
     x = np.array([1, 2]) if not options else np.ones(2, np.float32)
     with pytest.raises(ValueError, match=message):
         check_grads(lambda x: x, (x,), **options)
+
+
+def test_check_grads_refuses_integer_results_alone():
+    with pytest.raises(ValueError, match="fn has no floating-point or complex result"):
+        check_grads(lambda x: (x > 0).astype(int), (np.ones(2, np.float32),))
 
 
 # check_trilinear

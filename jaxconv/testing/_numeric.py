@@ -19,11 +19,16 @@ def spacing(dtype: Any) -> float:
 
 
 def widest(array: Array) -> np.ndarray:
-    """The array in NumPy as int64, float64 or complex128, whichever is its kind; bfloat16 is a float."""
+    """The array in NumPy as int64, float64 or complex128, whichever is its kind; bfloat16 is a float.
+
+    uint64, which int64 does not hold, stays what it is.
+    """
     array = np.asarray(array)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         return array.astype(np.complex128)
-    return array.astype(np.float64 if jnp.issubdtype(array.dtype, jnp.floating) else np.int64)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(np.float64)
+    return array if array.dtype == np.uint64 else array.astype(np.int64)
 
 
 def norm(array: Array) -> float:

@@ -82,10 +82,11 @@ def compare(
 ) -> None:
     """Raises where two arrays of one shape differ by more than `tolerance`; `rule(at)` explains that."""
     got, wanted = widest(actual), widest(expected)
+    wide = np.result_type(got, wanted, np.float64)  # the difference of two integers may be no int64
     with np.errstate(invalid="ignore"):  # inf - inf
-        difference = np.abs(got - wanted)
-    # Written so that a NaN on either side is wrong.
-    wrong = ~((got == wanted) | (difference <= tolerance))
+        difference = np.abs(got.astype(wide) - wanted.astype(wide))
+    # Written so that a NaN on either side is wrong, and so are integers whose difference is rounded to 0.
+    wrong = ~((got == wanted) | ((difference > 0) & (difference <= tolerance)))
     if not wrong.any():
         return
     excess = np.where(wrong, np.nan_to_num(difference - tolerance, nan=np.inf), -np.inf)

@@ -57,7 +57,8 @@ def check_grads(
     Raises:
         AssertionError: A derivative is wrong. The message names the mode, for higher orders as in "rev of
             fwd", and the argument.
-        ValueError: `order` is less than one, a mode is unknown, or there is nothing to differentiate.
+        ValueError: `order` is less than one, a mode is unknown, there is no mode, or there is nothing to
+            differentiate: no floating-point or complex number among the arguments or the results.
 
     Example:
         >>> x, y = np.array([0.3, -1.2], np.float32), np.array([[2.0, 0.5]], np.float32)
@@ -80,6 +81,8 @@ def check_grads(
         raise ValueError(f"order={order}; derivatives start at order=1.")
     if unknown := set(modes) - {"fwd", "rev"}:
         raise ValueError(f'modes={tuple(modes)} with unknown {sorted(unknown)}; use "fwd", "rev" or both.')
+    if not modes:
+        raise ValueError('modes=() checks nothing; use "fwd", "rev" or both.')
     flat_fn, leaves, names = _inexact_leaves(fn, tuple(args))
     if not leaves:
         raise ValueError("args hold no floating-point or complex array to differentiate with respect to.")
@@ -143,6 +146,8 @@ class _Checker:
     ) -> None:
         """Check the derivatives of `fn`, then theirs; `outer` says of what `fn` is a derivative itself."""
         results, n = fn(*args), len(args)
+        if not results:
+            raise ValueError("fn has no floating-point or complex result to differentiate.")
         eps = max(spacing(a.dtype) for a in (*args, *results))
         tangents, cotangents = self._directions(args), self._directions(results)
         moves = [self._move(fn, args, i, tangents[i], results, eps) for i in range(n)]

@@ -39,8 +39,8 @@ def check_trilinear(
         contraction: How many products are summed for one element of a result; None takes the largest array's
             size.
         factor: As in `assert_close`.
-        **options: Passed to jaxconv's functions: stride, padding, dilation, groups, layout, algorithm,
-            precision.
+        **options: Passed to jaxconv's functions: stride, padding, dilation, groups, padding_mode,
+            layout, algorithm, precision, preferred_element_type.
 
     Raises:
         AssertionError: Two of the three numbers differ, or a result has not the shape of the slot it stands
