@@ -146,13 +146,34 @@ def test_refuses_impossible_depthwise_and_separable_kernels() -> None:
         keras.to_depthwise_kernel(np.zeros((3, 2, 4)))
     with pytest.raises(ValueError, match="depth_multiplier=3 must divide the kernel's 4 output channels"):
         keras.to_depthwise_kernel(np.zeros((3, 1, 4)), depth_multiplier=3)
+    with pytest.raises(ValueError, match=r"depth_multiplier=2\.0 must divide .* as an int"):
+        keras.to_depthwise_kernel(np.zeros((3, 1, 4)), depth_multiplier=2.0)  # type: ignore
     with pytest.raises(ValueError, match=r"wanted \(1, 1, 8, out\)"):
         keras.separable_kernels(np.zeros((3, 5, 2, 4)), np.zeros((1, 1, 4, 7)))
     with pytest.raises(ValueError, match=r"wanted \(1, 8, out\)"):
         keras.to_separable_kernels(np.zeros((3, 1, 8)), np.zeros((2, 8, 7)))
 
 
+def test_refuses_a_shape_that_is_none() -> None:
+    for convert, array in [(keras.conv_kernel, np.zeros((3, 1, 4))), (keras.bias, np.zeros(4))]:
+        with pytest.raises(ValueError, match="shape=3 must be a tuple of ints"):
+            convert(array, shape=3)  # type: ignore
+
+
+def test_window_of_a_padding_may_be_numpys() -> None:
+    for kernel_size in (np.int64(3), np.array(3), np.array([3]), [3]):
+        wanted = keras.conv_transpose_padding("same", 3, strides=2)
+        assert keras.conv_transpose_padding("same", kernel_size, strides=2) == wanted  # type: ignore
+    for kernel_size in (3.5, None, (3, 2.0), True):
+        with pytest.raises(ValueError, match="kernel_size="):
+            keras.conv_transpose_padding("same", kernel_size)  # type: ignore
+        with pytest.raises(ValueError, match="kernel_size="):
+            flax.conv_transpose_padding("SAME", kernel_size)  # type: ignore
+
+
 def test_refuses_unknown_paddings() -> None:
+    with pytest.raises(ValueError, match="padding=None is not one of Keras's: use"):
+        keras.conv_transpose_padding(None, 3)  # type: ignore
     with pytest.raises(ValueError, match="padding='causal' is not one of Keras's: use"):
         keras.conv_transpose_padding("causal", (3,))
     with pytest.raises(ValueError, match="padding='CAUSAL' is none of ConvTranspose's: use SAME"):

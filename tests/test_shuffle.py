@@ -108,7 +108,10 @@ def test_keeps_the_batch_sharded_under_explicit_axes(rng):
             r"\(2, 2\) must divide .* \(4, 5\)",
         ),
         (pixel_shuffle, (2, 3, 5, 4), 0, "channels_last", "factor=0 must be at least 1"),
-        (pixel_shuffle, (2, 3, 5, 4), 1.5, "channels_last", r"factor=1\.5 must be an int"),
+        (pixel_shuffle, (2, 3, 5, 4), 1.5, "channels_last", r"factor=1\.5 is of type float; wanted an int"),
+        (pixel_shuffle, (2, 3, 5, 4), True, "channels_last", "factor=True is of type bool; wanted an int"),
+        (pixel_shuffle, (2, 3, 5, 4), (2, True), "channels_last", "factor=.* must hold integers"),
+        (pixel_unshuffle, (2, 3, 5, 4), None, "channels_last", "factor=None is of type NoneType"),
         (pixel_shuffle, (5, 4), 2, "channels_last", "does not go with x of shape"),
         (pixel_unshuffle, (5, 4), (1, 1), "channels_last", "does not go with x of shape"),
         (pixel_shuffle, (2, 3, 5, 4), 2, "NHWC", "layout='NHWC'.*channels_last, channels_first"),
@@ -117,3 +120,19 @@ def test_keeps_the_batch_sharded_under_explicit_axes(rng):
 def test_says_what_is_wrong(function, shape, factor, layout, message):
     with pytest.raises(ValueError, match=message):
         jax.jit(lambda x: function(x, factor, layout=layout))(jnp.zeros(shape))
+
+
+def test_takes_lists_and_numpy_factors():
+    x = np.arange(8.0, dtype=np.float32).reshape(1, 2, 4)
+    wanted = pixel_shuffle(jnp.asarray(x), 2)
+    for factor in (np.array([2]), np.int64(2), np.array(2), [2]):
+        np.testing.assert_array_equal(pixel_shuffle(x.tolist(), factor), wanted)
+        np.testing.assert_array_equal(pixel_unshuffle(wanted.tolist(), factor), x)
+    np.testing.assert_array_equal(pixel_shuffle(x > 3, 2), wanted > 3)
+
+
+@pytest.mark.parametrize("function", [pixel_shuffle, pixel_unshuffle])
+@pytest.mark.parametrize("x", [None, "x", [[1.0], [1.0, 2.0]]])
+def test_refuses_what_is_no_array(function, x):
+    with pytest.raises(ValueError, match=r"x of type .* is not an array|dtype"):
+        function(x, 2)

@@ -81,20 +81,27 @@ def convert(
             f"wanted {_describe(operator, words[source])} with at least one window axis."
         )
     result = _reorder(array, words[source], words[target])
-    if shape is not None and tuple(shape) != result.shape:
-        raise ValueError(_mismatch(array, operator, source, target, tuple(shape), result.shape))
+    if shape is not None and _tuple(shape) != result.shape:
+        raise ValueError(_mismatch(array, operator, source, target, _tuple(shape), result.shape))
     return result
 
 
 def convert_bias(array: Array, *, source: str, shape: Sequence[int] | None = None) -> Array:
     """The bias after a check of its rank and shape; every library stores one number per output channel."""
     _check_array(array, f"{source} bias", wanted="(out,)")
-    if array.ndim != 1 or (shape is not None and tuple(shape) != array.shape):
-        wanted = "(out,)" if shape is None else tuple(shape)
+    if array.ndim != 1 or (shape is not None and _tuple(shape) != array.shape):
+        wanted = "(out,)" if shape is None else _tuple(shape)
         raise ValueError(
             f"{source} bias: got shape {array.shape}, wanted {wanted}; pass the bias, not the kernel."
         )
     return array
+
+
+def _tuple(shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(shape)
+    except TypeError:
+        raise ValueError(f"shape={shape!r} must be a tuple of ints, the whole shape of the result.") from None
 
 
 def _check_array(array: object, what: str, *, wanted: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..geometry.axis import Axis
 from ..geometry.padding import per_axis
 
@@ -24,7 +26,8 @@ def crop(total: int, *, odd_first: bool = False) -> tuple[int, int]:
 
 def window_axes(kernel_size: Ints, *, strides: Ints, dilation: Ints, dilation_name: str) -> tuple[Axis, ...]:
     """An axis without a size for each window axis, for its span and stride."""
-    kernel = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
+    rank = len(kernel_size) if isinstance(kernel_size, Sequence | np.ndarray) and np.ndim(kernel_size) else 1
+    kernel = per_axis(kernel_size, rank, "kernel_size")
     stride = per_axis(strides, len(kernel), "strides")
     dilations = per_axis(dilation, len(kernel), dilation_name)
     return tuple(Axis(0, k, s, d) for k, s, d in zip(kernel, stride, dilations, strict=True))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..geometry.axis import Axis
-from ..geometry.padding import per_axis
+from ..geometry.padding import is_int, per_axis
 from ._layout import Array, convert, convert_bias
 from ._padding import Ints, Pairs, crop, window_axes
 
@@ -133,9 +133,9 @@ def to_depthwise_kernel(
             f"kernel of shape {kernel.shape} takes {channels} input channels per group; a depthwise one is "
             "(*window, 1, in*depth_multiplier)."
         )
-    if depth_multiplier < 1 or out % depth_multiplier:
+    if not is_int(depth_multiplier) or depth_multiplier < 1 or out % depth_multiplier:
         raise ValueError(
-            f"depth_multiplier={depth_multiplier} must divide the kernel's {out} output channels."
+            f"depth_multiplier={depth_multiplier!r} must divide the kernel's {out} output channels as an int."
         )
     kernel = kernel.reshape(*window, out // depth_multiplier, depth_multiplier)
     return convert(kernel, "depthwise", target=_KERAS, shape=shape)
@@ -259,7 +259,7 @@ def conv_transpose_padding(
       >>> conv_transpose_padding("valid", (3, 2), strides=(2, 3))
       ((0, 0), (0, -1))
     """
-    if padding.lower() not in ("same", "valid"):
+    if not isinstance(padding, str) or padding.lower() not in ("same", "valid"):
         raise ValueError(f"padding={padding!r} is not one of Keras's: use 'same' or 'valid'.")
     axes = window_axes(kernel_size, strides=strides, dilation=dilation_rate, dilation_name="dilation_rate")
     extras = (

@@ -8,15 +8,19 @@ counts the block in row-major order (the last spatial axis fastest). That is PyT
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
-_LAYOUTS = ("channels_last", "channels_first")
+from ..geometry.padding import is_int
+from ..typing import Layout
+from .arguments import array, form, per_axis
 
 
-def pixel_shuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "channels_last") -> jax.Array:
+def pixel_shuffle(
+    x: jax.Array, factor: int | Sequence[int], *, layout: Layout = "channels_last"
+) -> jax.Array:
     """Turns blocks of channels into blocks of pixels: the second half of a sub-pixel convolution.
 
     y[n, i*r + a, j*s + b, c] = x[n, i, j, c*r*s + a*s + b], and likewise for any number of spatial axes.
@@ -45,6 +49,7 @@ def pixel_shuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "c
       Array([[0., 1., 4., 5.],
              [2., 3., 6., 7.]], dtype=float32)
     """
+    x = x if hasattr(x, "dtype") else array(x, "x")  # arrays of every dtype: nothing is computed
     r, batch = _factors(x, factor, layout)
     n, block = len(r), math.prod(r)
     last = layout == "channels_last"
@@ -66,7 +71,9 @@ def pixel_shuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "c
     return x
 
 
-def pixel_unshuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = "channels_last") -> jax.Array:
+def pixel_unshuffle(
+    x: jax.Array, factor: int | Sequence[int], *, layout: Layout = "channels_last"
+) -> jax.Array:
     """Turns blocks of pixels into blocks of channels: the inverse of `pixel_shuffle`.
 
     y[n, i, j, c*r*s + a*s + b] = x[n, i*r + a, j*s + b, c], and likewise for any number of spatial axes.
@@ -92,6 +99,7 @@ def pixel_unshuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = 
       Array([[0., 1., 2.],
              [3., 4., 5.]], dtype=float32)
     """
+    x = x if hasattr(x, "dtype") else array(x, "x")  # arrays of every dtype: nothing is computed
     r, batch = _factors(x, factor, layout)
     n = len(r)
     last = layout == "channels_last"
@@ -108,15 +116,10 @@ def pixel_unshuffle(x: jax.Array, factor: int | Sequence[int], *, layout: str = 
     return jax.lax.collapse(x, channel, channel + n + 1)
 
 
-def _factors(x: jax.Array, factor: int | Sequence[int], layout: str) -> tuple[tuple[int, ...], int]:
+def _factors(x: jax.Array, factor: Any, layout: str) -> tuple[tuple[int, ...], int]:
     """One factor for each spatial axis, and the number of batch axes in front."""
-    if layout not in _LAYOUTS:
-        raise ValueError(f"layout={layout!r} is not known; use one of {', '.join(_LAYOUTS)}.")
-    try:
-        values = factor if isinstance(factor, Sequence) else (factor,) * max(x.ndim - 2, 0)
-        factors = tuple(operator.index(value) for value in values)
-    except TypeError as error:
-        raise ValueError(f"factor={factor!r} must be an int or one int for each spatial axis.") from error
+    listed = len(factor) if getattr(factor, "ndim", 1) and hasattr(factor, "__len__") else 1
+    factors = per_axis(factor, max(x.ndim - 2, 0) if is_int(factor) else listed, "factor")
     if not factors or x.ndim < len(factors) + 1:
         raise ValueError(
             f"factor={factor!r} does not go with x of shape {x.shape}; an int needs one batch axis, spatial "
@@ -124,7 +127,9 @@ def _factors(x: jax.Array, factor: int | Sequence[int], layout: str) -> tuple[tu
         )
     if min(factors) < 1:
         raise ValueError(f"factor={factor!r} must be at least 1.")
-    return factors, x.ndim - 1 - len(factors)
+    batch = x.ndim - 1 - len(factors)
+    form(x.shape[batch:], len(factors), layout, "x")  # checks the layout
+    return factors, batch
 
 
 def _split(x: jax.Array, axis: int, sizes: Sequence[int]) -> jax.Array:
