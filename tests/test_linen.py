@@ -228,7 +228,8 @@ def test_tabulate_lists_each_parameter_once():
         ("SeparableConv", (6, 3), {"padding": "CAUSE"}, "padding='CAUSE' is not known"),
         ("ConvTranspose", (6, 4, 2), {"output_padding": 1}, "padding='SAME' .* fixes"),
         ("SubpixelConv", (6, 3, 0), {}, "factor=0 must be at least 1"),
-        ("ResizeConv", (6, 3, 2), {"method": "bicubic"}, "method='bicubic' is not known"),
+        ("ResizeConv", (6, 3, 2), {"method": "sinc"}, "method='sinc' is not known"),
+        ("ConvTranspose", (6, 4, 2), {"preferred_element_type": jnp.bfloat16}, "would lose"),
     ],
 )
 def test_refuses_at_construction(name, args, options, message):
@@ -257,3 +258,32 @@ def test_refuses_at_construction(name, args, options, message):
 def test_refuses_inputs_under_jit(layer, shape, message):
     with pytest.raises(ValueError, match=message):
         jax.jit(layer.init)(KEY, jnp.zeros(shape))
+
+
+def test_causal_layers_can_be_copied_with_another_window(rng):
+    x = jnp.asarray(rng.normal(size=(1, 7, 6, 4)), jnp.float32)
+    cases: list[tuple[Any, Any]] = [
+        (
+            jaxconv.linen.CausalConv(6, (3, 2)).clone(kernel_size=(5, 3)),
+            jaxconv.linen.CausalConv(6, (5, 3)),
+        ),
+        (
+            jaxconv.linen.CausalConvTranspose(6, (4, 4), 2).copy(strides=4),
+            jaxconv.linen.CausalConvTranspose(6, (4, 4), 4),
+        ),
+    ]
+    for copied, built in cases:
+        y, variables = copied.init_with_output(KEY, x)
+        np.testing.assert_array_equal(y, built.apply(variables, x))
+        np.testing.assert_array_equal(y, built.init_with_output(KEY, x)[0])
+
+
+@pytest.mark.parametrize("kind", [Conv, ConvTranspose])
+def test_takes_lists_and_numpys_integers(kind):
+    mask = np.arange(8.0).reshape(4, 2, 1, 1)
+    plain = kind(1, (4, 2), (2, 1), mask=jnp.asarray(mask))
+    other = kind(1, np.array([4, 2]), np.array([2, 1]), mask=mask.tolist())
+    x = np.arange(12.0).reshape(4, 3, 1)
+    np.testing.assert_array_equal(
+        other.init_with_output(KEY, x.tolist())[0], plain.init_with_output(KEY, x)[0]
+    )

@@ -248,6 +248,11 @@ def refuse(message: str, kind: type, *args, **options) -> None:
             {"mask": jnp.ones((3, 6, 4))},
             r"mask has shape \(3, 6, 4\).*kernel's, \(3, 4, 6\)",
         ),
+        (Conv, (4, 6, 3), {"mask": [[1.0]]}, r"mask has shape \(1, 1\).*kernel's, \(3, 4, 6\)"),
+        (Conv, (4, 6, 3), {"mask": [[1.0], []]}, "mask of type list is not an array"),
+        (Conv, (4, 6, 3), {"preferred_element_type": jnp.bfloat16}, "bfloat16 would lose .* float32"),
+        (Conv, (4, 6, 3), {"preferred_element_type": "floaty"}, "'floaty' is not a dtype"),
+        (Conv, (4, 6, np.array([3.0, 2.0])), {}, "kernel_size=.* must hold integers"),
         (DepthwiseConv, (4, 3), {"channel_multiplier": 0}, "channel_multiplier=0 must be a positive int"),
         (SeparableConv, (4, -1, 3), {}, "out_features=-1 must be a positive int"),
         (CausalConv, (4, 6, 3), {"kernel_dilation": 0}, "kernel_dilation=0 must be at least 1"),
@@ -268,3 +273,26 @@ def test_refuses_inputs_under_jit(shape, message):
     layer = Conv(4, 6, (3, 3), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=message):
         nnx.jit(lambda layer, x: layer(x))(layer, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("inputs", [None, "inputs", [[1.0], []], [[1.0]]])
+def test_refuses_inputs_that_are_no_array(inputs):
+    layer = Conv(1, 6, (3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="inputs"):
+        layer(inputs)
+
+
+def test_takes_lists_and_numpys_integers():
+    mask = np.arange(12.0).reshape(3, 2, 1, 2)
+    plain = Conv(1, 2, (3, 2), (2, 1), kernel_dilation=(1, 2), mask=jnp.asarray(mask), rngs=nnx.Rngs(0))
+    size, strides, dilation = np.array([3, 2]), np.array([2, 1]), np.array([1, 2])
+    other = Conv(1, 2, size, strides, kernel_dilation=dilation, mask=mask.tolist(), rngs=nnx.Rngs(0))
+    x = np.arange(20.0).reshape(5, 4, 1)
+    np.testing.assert_array_equal(nnx.jit(lambda layer, x: layer(x))(other, x), plain(x.tolist()))
+
+
+def test_inputs_may_not_be_wider_than_the_preferred_type():
+    layer = Conv(1, 2, 3, param_dtype=jnp.bfloat16, preferred_element_type=jnp.bfloat16, rngs=nnx.Rngs(0))
+    assert layer(jnp.ones((5, 1), jnp.bfloat16)).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match=r"bfloat16 would lose .* float32"):
+        layer(jnp.ones((5, 1), jnp.float32))

@@ -308,13 +308,32 @@ def test_checkerboard_warning_says_what_to_do():
             {"feature_group_count": 4},
             "must divide in_features=4 and out_features=6",
         ),
-        (ResizeConv, (4, 6, 3, 2), {"method": "bicubic"}, "method='bicubic' is not known; .*nearest, linear"),
+        (ResizeConv, (4, 6, 3, 2), {"method": "sinc"}, "method='sinc' is not known; .*nearest, linear"),
+        (ResizeConv, (4, 6, 3, 2), {"method": "cubic_pytorch"}, "is not known; .*cubic-pytorch"),
+        (ResizeConv, (4, 6, 3, 2), {"method": 1}, "method=1 is not known"),
+        (ConvTranspose, (4, 6, 4, 2), {"preferred_element_type": jnp.bfloat16}, "bfloat16 would lose"),
+        (ConvTranspose, (4, 6, 4), {"mask": [[1.0]]}, r"mask has shape \(1, 1\)"),
         (ResizeConv, (4, 6, 3, (2, 2)), {}, r"factor=\(2, 2\) has 2 entries for 1 spatial"),
     ],
 )
 def test_refuses_at_construction(kind, args, options, message):
     with pytest.raises(ValueError, match=message):
         kind(*args, rngs=nnx.Rngs(0), **options)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "cubic-pytorch", jax.image.ResizeMethod.LANCZOS3])
+def test_resize_knows_what_jax_knows(method, rng):
+    x = jnp.asarray(rng.normal(size=(2, 5, 1)), jnp.float32)
+    layer = ResizeConv(1, 1, 1, 3, method=method, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0))
+    assert_close(layer(x), jax.image.resize(x, (2, 15, 1), method), contraction=6)
+
+
+@pytest.mark.parametrize("kind", [ConvTranspose, SubpixelConv, ResizeConv])
+def test_takes_lists_and_numpys_integers(kind):
+    plain = kind(1, 2, (4, 2), (2, 1), rngs=nnx.Rngs(0))
+    other = kind(1, 2, np.array([4, 2]), np.array([2, 1]), rngs=nnx.Rngs(0))
+    x = np.arange(12.0).reshape(4, 3, 1)
+    np.testing.assert_array_equal(nnx.jit(lambda layer, x: layer(x))(other, x), plain(x.tolist()))
 
 
 @pytest.mark.parametrize("kind", [ConvTranspose, SubpixelConv, ResizeConv])

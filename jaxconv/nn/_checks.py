@@ -10,8 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen.dtypes import promote_dtype as linen_promote
+from flax.nnx.nn.dtypes import promote_dtype as nnx_promote
 
 from ..geometry.padding import NAMES, pairs, per_axis
+from ..ops.arguments import result_dtype
 
 Ints = int | Sequence[int]
 Padding = str | int | Sequence[int | tuple[int, int]]
@@ -33,6 +38,7 @@ class CheckerboardWarning(UserWarning):
 
 def window(kernel_size: Ints) -> tuple[int, ...]:
     """The kernel's spatial shape; an int is one dimension, as in Flax."""
+    kernel_size = frozen(kernel_size)
     rank = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
     if not rank:
         raise ValueError("kernel_size=() has no axis; give one int for each spatial dimension.")
@@ -48,7 +54,9 @@ def positive(value: Ints | None, rank: int, name: str) -> tuple[int, ...]:
 
 
 def frozen(value: Any) -> Any:
-    """Lists as tuples: what an NNX layer holds besides arrays must be hashable."""
+    """Lists and NumPy's integers as Python's tuples and ints: what a layer holds besides arrays is hashed."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
 
 
@@ -77,8 +85,21 @@ def check_features(feature_group_count: int, **features: int) -> None:
         )
 
 
-def check_inputs(inputs: jax.Array, kernel_size: Ints, in_features: int | None = None) -> None:
-    """Refuses inputs that are not `(*batch, *spatial, in_features)`."""
+def as_array(value: Any, name: str) -> Any:
+    """A list as an array; None and what has a shape stay what they are."""
+    if value is None or hasattr(value, "shape"):
+        return value
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of type {type(value).__name__} is not an array: {error}") from None
+
+
+def check_inputs(inputs: Any, kernel_size: Ints, in_features: int | None = None) -> jax.Array:
+    """The inputs as an array; refuses those that are not `(*batch, *spatial, in_features)`."""
+    if inputs is None:
+        raise ValueError("inputs are None; wanted an array (*batch, *spatial, features).")
+    inputs = as_array(inputs, "inputs")
     rank, shape = len(window(kernel_size)), inputs.shape
     if len(shape) < rank + 1:
         raise ValueError(
@@ -90,6 +111,16 @@ def check_inputs(inputs: jax.Array, kernel_size: Ints, in_features: int | None =
             f"inputs of shape {shape} have {shape[-1]} features (the last axis); wanted "
             f"in_features={in_features}."
         )
+    return inputs
+
+
+def check_preferred(preferred: Any, promote: Any, dtype: Any, *operands: Any) -> None:
+    """Refuses a result narrower than what is computed with: `dtype`, or what the operands promote to.
+
+    A function of the user's for the promotion may make anything of the operands.
+    """
+    if preferred is not None and promote in (nnx_promote, linen_promote):
+        result_dtype(jnp.result_type(*operands) if dtype is None else jnp.dtype(dtype), preferred)
 
 
 def check_mask(mask: Any, kernel_shape: Sequence[int]) -> None:
@@ -148,11 +179,17 @@ def warn_of_checkerboard(kernel_size: Ints, strides: Ints | None, kernel_dilatio
     )
 
 
-def check_method(method: str) -> None:
+def check_method(method: Any) -> None:
     """Refuses what jax.image.resize does not know."""
-    known = [m.name.lower() for m in jax.image.ResizeMethod]
-    if method not in known:
-        raise ValueError(f"method={method!r} is not known; use one of {', '.join(known)}.")
+    if isinstance(method, jax.image.ResizeMethod):
+        return
+    try:
+        jax.image.ResizeMethod.from_string(method)
+    except ValueError:
+        known = ", ".join(m.name.lower().replace("_", "-") for m in jax.image.ResizeMethod)
+        raise ValueError(
+            f"method={method!r} is not known; use a jax.image.ResizeMethod or a name: {known}."
+        ) from None
 
 
 def _is_positive(value: Any) -> bool:

@@ -71,6 +71,7 @@ def apply_transpose(
     kernel: jax.Array,
     bias: jax.Array | None,
     output_shape: Ints | None,
+    padding: Any,
 ) -> jax.Array:
     """The transposed convolution of `(*batch, *spatial, in_features)`; the arrays are promoted already."""
     taps = window(layer.kernel_size)
@@ -78,7 +79,6 @@ def apply_transpose(
     lead = inputs.ndim - len(taps) - 1
     batch, spatial = inputs.shape[:lead], inputs.shape[lead:-1]
     strides = positive(layer.strides, len(taps), "strides")
-    padding: Any = layer.padding
     mode = "zeros"
     wanted = layer.output_shape if output_shape is None else output_shape
     if padding_name(padding, TRANSPOSE_PADDINGS) == "CIRCULAR":
@@ -104,7 +104,7 @@ def apply_transpose(
     return y.reshape(*batch, *y.shape[1:])
 
 
-def upsample(inputs: jax.Array, factor: tuple[int, ...], method: str) -> jax.Array:
+def upsample(inputs: jax.Array, factor: tuple[int, ...], method: str | jax.image.ResizeMethod) -> jax.Array:
     """Resizes the spatial axes of `(*batch, *spatial, features)` by `factor`."""
     lead = inputs.ndim - len(factor) - 1
     spatial = (n * r for n, r in zip(inputs.shape[lead:-1], factor, strict=True))

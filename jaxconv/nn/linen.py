@@ -23,11 +23,14 @@ from ..ops.shuffle import pixel_shuffle
 from ._checks import (
     Ints,
     Padding,
+    as_array,
     check_features,
     check_inputs,
     check_mask,
     check_method,
+    check_preferred,
     check_transpose,
+    frozen,
     positive,
     warn_of_checkerboard,
     window,
@@ -58,6 +61,8 @@ class Conv(nn.Conv):
 
     def __post_init__(self):
         """Checks the fields; a padding that Flax does not know becomes numbers."""
+        self.kernel_size, self.strides = frozen(self.kernel_size), frozen(self.strides)
+        self.mask = as_array(self.mask, "mask")
         check_features(self.feature_group_count, features=self.features)
         self.padding = conv_padding(
             self.padding, self.kernel_size, self.strides, self.input_dilation, self.kernel_dilation
@@ -66,7 +71,7 @@ class Conv(nn.Conv):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Convolves `(*batch, *spatial, features)`, with any number of batch axes."""
-        check_inputs(inputs, self.kernel_size)
+        inputs = check_inputs(inputs, self.kernel_size)
         check_features(self.feature_group_count, in_features=inputs.shape[-1], features=self.features)
         return super().__call__(inputs)
 
@@ -90,9 +95,22 @@ class CausalConv(Conv):
     padding: Padding = "CAUSAL"
 
     def __post_init__(self):
-        """Computes the padding."""
-        self.padding = _computed(self.padding, causal_padding(self.kernel_size, self.kernel_dilation))
-        super().__post_init__()
+        """Checks the fields; the padding stays a word, since numbers would be wrong in a copy."""
+        _check_causal(self.padding)
+        self._conv(parent=None)  # refuses what is wrong
+        super(Conv, self).__post_init__()
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Convolves `(*batch, *spatial, features)`, with any number of batch axes."""
+        conv = self._conv()
+        nn.share_scope(self, conv)
+        return conv(inputs)
+
+    @nn.nowrap
+    def _conv(self, **changes: Any) -> Conv:
+        padding = causal_padding(self.kernel_size, self.kernel_dilation)
+        return Conv(**_conv_fields(self, padding=padding, **changes))
 
 
 class SubpixelConv(Conv):
@@ -144,7 +162,7 @@ class ResizeConv(Conv):
     """
 
     factor: Ints = dataclasses.field(kw_only=True)
-    method: str = dataclasses.field(default="nearest", kw_only=True)
+    method: str | jax.image.ResizeMethod = dataclasses.field(default="nearest", kw_only=True)
 
     def __post_init__(self):
         """Checks the fields."""
@@ -154,7 +172,7 @@ class ResizeConv(Conv):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Upsamples `(*batch, *spatial, features)`, with any number of batch axes."""
-        check_inputs(inputs, self.kernel_size)
+        inputs = check_inputs(inputs, self.kernel_size)
         factor = positive(self.factor, len(window(self.kernel_size)), "factor")
         return super().__call__(upsample(inputs, factor, self.method))
 
@@ -205,6 +223,7 @@ class DepthwiseConv(_Layer):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Convolves `(*batch, *spatial, features)`, with any number of batch axes."""
+        inputs = check_inputs(inputs, self.kernel_size)
         n = inputs.shape[-1]
         conv = Conv(**_conv_fields(self, features=n * self.channel_multiplier, feature_group_count=n))
         nn.share_scope(self, conv)
@@ -283,7 +302,10 @@ class ConvTranspose(_Layer):
 
     def __post_init__(self):
         """Checks the fields, and warns of a checkerboard."""
+        self.kernel_size, self.strides = frozen(self.kernel_size), frozen(self.strides)
+        self.mask = as_array(self.mask, "mask")
         check_features(self.feature_group_count, features=self.features)
+        check_preferred(self.preferred_element_type, self.promote_dtype, self.dtype, self.param_dtype)
         check_transpose(self)
         if not isinstance(self.parent, Scope):  # With a Scope it is Flax's copy of a layer that has warned.
             warn_of_checkerboard(self.kernel_size, self.strides, self.kernel_dilation)
@@ -292,7 +314,7 @@ class ConvTranspose(_Layer):
     @nn.compact
     def __call__(self, inputs: jax.Array, output_shape: Ints | None = None) -> jax.Array:
         """Upsamples `(*batch, *spatial, features)`; `output_shape` takes the place of the field."""
-        check_inputs(inputs, self.kernel_size)
+        inputs = check_inputs(inputs, self.kernel_size)
         groups, n = self.feature_group_count, inputs.shape[-1]
         check_features(groups, in_features=n, features=self.features)
         shape = (*window(self.kernel_size), self.features // groups, n)
@@ -304,7 +326,11 @@ class ConvTranspose(_Layer):
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         inputs, kernel, bias = self.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        return apply_transpose(self, inputs, kernel, bias, output_shape)
+        return apply_transpose(self, inputs, kernel, bias, output_shape, self._crop())
+
+    @nn.nowrap
+    def _crop(self) -> Padding:
+        return self.padding
 
 
 class CausalConvTranspose(ConvTranspose):
@@ -326,10 +352,13 @@ class CausalConvTranspose(ConvTranspose):
     padding: Padding = dataclasses.field(default="CAUSAL", kw_only=True)
 
     def __post_init__(self):
-        """Computes the padding."""
-        crop = causal_crop(self.kernel_size, self.strides, self.kernel_dilation)
-        self.padding = _computed(self.padding, crop)
+        """Checks the fields, and warns of a checkerboard."""
+        _check_causal(self.padding)
         super().__post_init__()
+
+    @nn.nowrap
+    def _crop(self) -> Padding:
+        return causal_crop(self.kernel_size, self.strides, self.kernel_dilation)
 
 
 def _conv_fields(layer: nn.Module, **changes: Any) -> dict[str, Any]:
@@ -338,8 +367,6 @@ def _conv_fields(layer: nn.Module, **changes: Any) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names if hasattr(layer, name)} | changes
 
 
-def _computed(padding: Padding, computed: Padding) -> Padding:
-    """The computed padding; a copy that Flax makes of the layer has it already."""
-    if padding not in ("CAUSAL", computed):
+def _check_causal(padding: Padding) -> None:
+    if padding != "CAUSAL":
         raise ValueError(f"padding={padding!r} is not possible here; a causal layer computes its padding.")
-    return computed

@@ -13,7 +13,17 @@ from flax.nnx.nn import dtypes, initializers
 from flax.typing import ConvGeneralDilatedT, Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 
 from ..ops.general import conv_general_dilated
-from ._checks import Ints, Padding, check_features, check_inputs, check_mask, frozen, window
+from ._checks import (
+    Ints,
+    Padding,
+    as_array,
+    check_features,
+    check_inputs,
+    check_mask,
+    check_preferred,
+    frozen,
+    window,
+)
 from ._common import causal_padding, conv_padding
 
 LECUN_NORMAL = initializers.lecun_normal()
@@ -54,8 +64,9 @@ class ConvOptions(ParamOptions, total=False):
 class Conv(nnx.Conv):
     """`flax.nnx.Conv`, computed by this library.
 
-    A drop-in: same arguments, same parameters for the same `rngs`, same values. What differs is that mistakes
-    are ValueErrors at construction.
+    A drop-in: same arguments, same parameters for the same `rngs`, same values. What differs: mistakes are
+    ValueErrors, at construction unless only the inputs show them, and lists, the padding "FULL" and the names
+    of paddings in lower case are accepted.
 
     Args:
       in_features: channels of the input.
@@ -118,10 +129,12 @@ class Conv(nnx.Conv):
         bias_metadata: Mapping[str, Any] = NOTHING,
     ):
         check_features(feature_group_count, in_features=in_features, out_features=out_features)
+        check_preferred(preferred_element_type, promote_dtype, dtype, param_dtype)
+        mask = as_array(mask, "mask")
         super().__init__(
             in_features,
             out_features,
-            kernel_size,
+            window(kernel_size),
             frozen(strides),
             padding=conv_padding(padding, kernel_size, strides, input_dilation, kernel_dilation),
             input_dilation=frozen(input_dilation),
@@ -145,7 +158,10 @@ class Conv(nnx.Conv):
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Convolves `(*batch, *spatial, in_features)`, with any number of batch axes."""
-        check_inputs(inputs, self.kernel_size, self.in_features)
+        inputs = check_inputs(inputs, self.kernel_size, self.in_features)
+        check_preferred(
+            self.preferred_element_type, self.promote_dtype, self.dtype, inputs.dtype, self.kernel[...].dtype
+        )
         return super().__call__(inputs, out_sharding=out_sharding)
 
 

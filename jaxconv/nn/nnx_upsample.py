@@ -16,10 +16,12 @@ from ..ops.shuffle import pixel_shuffle
 from ._checks import (
     Ints,
     Padding,
+    as_array,
     check_features,
     check_inputs,
     check_mask,
     check_method,
+    check_preferred,
     check_transpose,
     frozen,
     positive,
@@ -113,6 +115,8 @@ class ConvTranspose(nnx.Module):
         bias_metadata: Mapping[str, Any] = NOTHING,
     ):
         check_features(feature_group_count, in_features=in_features, out_features=out_features)
+        check_preferred(preferred_element_type, promote_dtype, dtype, param_dtype)
+        mask = as_array(mask, "mask")
         self.in_features = in_features
         self.out_features = out_features
         self.kernel_size = window(kernel_size)
@@ -154,11 +158,11 @@ class ConvTranspose(nnx.Module):
         Raises:
           ValueError: for inputs of another shape, or an output shape that is impossible.
         """
-        check_inputs(inputs, self.kernel_size, self.in_features)
+        inputs = check_inputs(inputs, self.kernel_size, self.in_features)
         kernel = self.kernel[...] if self.mask is None else self.kernel[...] * self.mask
         bias = None if self.bias is None else self.bias[...]
         inputs, kernel, bias = self.promote_dtype((inputs, kernel, bias), dtype=self.dtype)
-        return apply_transpose(self, inputs, kernel, bias, output_shape)
+        return apply_transpose(self, inputs, kernel, bias, output_shape, self.padding)
 
 
 class CausalConvTranspose(ConvTranspose):
@@ -269,7 +273,8 @@ class ResizeConv(Conv):
       out_features: channels of the output.
       kernel_size: window of each spatial axis of the upsampled input; an int is one axis.
       factor: upsampling factor, one for all axes or one for each.
-      method: "nearest" (the paper's), "linear", "cubic" and what else `jax.image.resize` knows.
+      method: "nearest" (the paper's), "linear", "cubic" and what else `jax.image.resize` knows, its other
+        names ("bilinear") and the members of `jax.image.ResizeMethod` included.
       padding: as in `Conv`.
       **options: as in `Conv`.
 
@@ -291,7 +296,7 @@ class ResizeConv(Conv):
         kernel_size: Ints,
         factor: Ints,
         *,
-        method: str = "nearest",
+        method: str | jax.image.ResizeMethod = "nearest",
         padding: Padding = "SAME",
         feature_group_count: int = 1,
         **options: Unpack[ConvOptions],
@@ -310,5 +315,5 @@ class ResizeConv(Conv):
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Upsamples `(*batch, *spatial, in_features)`, with any number of batch axes."""
-        check_inputs(inputs, self.kernel_size, self.in_features)
+        inputs = check_inputs(inputs, self.kernel_size, self.in_features)
         return super().__call__(upsample(inputs, self.factor, self.method), out_sharding=out_sharding)
