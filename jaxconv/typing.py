@@ -10,5 +10,12 @@ from .geometry.spec import Slot as Slot
 Layout = Literal["channels_last", "channels_first"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Algorithm = Literal[
-    "direct", "zero_insertion", "overlap_add", "subpixel", "shifted_matmul", "im2col", "depthwise_mac"
+    "direct",
+    "zero_insertion",
+    "overlap_add",
+    "subpixel",
+    "shifted_matmul",
+    "im2col",
+    "depthwise_mac",
+    "winograd",
 ]

@@ -31,11 +31,24 @@ NAMES: tuple[str, ...] = get_args(Name)
 def per_axis(value: Any, rank: int, name: str) -> tuple[int, ...]:
     """One integer for each axis from an integer or a sequence of `rank` of them."""
     if is_int(value):
-        return (operator.index(value),) * rank
+        return (to_int(value, name),) * rank
     values = _sequence(value, rank, name, "an int or one int for each spatial dimension")
     if not all(is_int(v) for v in values):
         raise ValueError(f"{name}={value!r} must hold integers.")
-    return tuple(operator.index(v) for v in values)
+    return tuple(to_int(v, name) for v in values)
+
+
+def to_int(value: Any, name: str) -> int:
+    """A value as a Python int; geometry is decided while tracing, so it can't be traced itself."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(
+            f"{name}={value!r} of type {type(value).__name__} must be an int, known while tracing "
+            "(under jit: a static argument, or one bound outside)."
+        ) from None
 
 
 def pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
@@ -50,10 +63,10 @@ def pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
 
 def _pair(entry: Any, padding: Any) -> tuple[int, int]:
     if is_int(entry):
-        return operator.index(entry), operator.index(entry)
+        return to_int(entry, "padding"), to_int(entry, "padding")
     try:
         lo, hi = entry
-        return operator.index(lo), operator.index(hi)
+        return to_int(lo, "padding"), to_int(hi, "padding")
     except (TypeError, ValueError):
         raise ValueError(
             f"padding={padding!r} holds {entry!r}; wanted an int or a pair (lo, hi) of ints."
@@ -76,8 +89,8 @@ def normalize(
     *,
     size: Sequence[int],
     kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
 ) -> tuple[Axis, ...]:
     """The axes of a convolution.
 
@@ -85,8 +98,8 @@ def normalize(
       padding: int, one int for each axis, one `(lo, hi)` for each axis, or a string of the table above.
       size: input positions for each axis.
       kernel: taps for each axis.
-      stride: stride for each axis.
-      dilation: dilation for each axis.
+      stride: stride, one for all axes or one for each.
+      dilation: dilation, one for all axes or one for each.
 
     Returns:
       One `Axis` for each spatial dimension.
@@ -98,7 +111,8 @@ def normalize(
       >>> normalize("SAME", size=[7], kernel=[4], stride=[2], dilation=[1])
       (Axis(size=7, kernel=4, stride=2, dilation=1, lo=1, hi=2, base=1),)
     """
-    bare = [Axis(*args) for args in zip(size, kernel, stride, dilation, strict=True)]
+    strides, dilations = per_axis(stride, len(size), "stride"), per_axis(dilation, len(size), "dilation")
+    bare = [Axis(*args) for args in zip(size, kernel, strides, dilations, strict=True)]
     name = name_of(padding)
     pads = pairs(padding, len(bare)) if name is None else tuple(_named(name, axis) for axis in bare)
     return tuple(dataclasses.replace(axis, lo=lo, hi=hi) for axis, (lo, hi) in zip(bare, pads, strict=True))
@@ -109,10 +123,10 @@ def normalize_transposed(
     *,
     size: Sequence[int],
     kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    output_padding: Sequence[int] | None = None,
-    output_shape: Sequence[int] | None = None,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    output_padding: int | Sequence[int] | None = None,
+    output_shape: int | Sequence[int] | None = None,
 ) -> tuple[Axis, ...]:
     """The axes of the convolution whose adjoint is the wanted transposed convolution.
 
@@ -120,8 +134,8 @@ def normalize_transposed(
       padding: padding of that convolution (it crops the output), or a string of the table above.
       size: positions of the transposed convolution's own input for each axis.
       kernel: taps for each axis.
-      stride: stride for each axis.
-      dilation: dilation for each axis.
+      stride: stride, one for all axes or one for each.
+      dilation: dilation, one for all axes or one for each.
       output_padding: positions added behind the output for each axis, below max(stride, dilation).
       output_shape: wanted output positions for each axis; padding or output_padding follow from it.
 
@@ -139,24 +153,17 @@ def normalize_transposed(
     rank = len(size)
     name = name_of(padding)
     pads = [None] * rank if name else list(pairs(padding, rank))
-    if output_padding is not None and output_shape is not None and any(output_padding):
+    strides, dilations = per_axis(stride, rank, "stride"), per_axis(dilation, rank, "dilation")
+    extra = per_axis(output_padding or 0, rank, "output_padding")
+    wanted = [None] * rank if output_shape is None else per_axis(output_shape, rank, "output_shape")
+    if output_shape is not None and any(extra):
         raise ValueError(
-            f"output_padding={tuple(output_padding)} and output_shape={tuple(output_shape)} both name the "
-            "size; give one of them."
+            f"output_padding={output_padding} and output_shape={output_shape} both name the size; give "
+            "one of them."
         )
-    return tuple(
-        _transposed_axis(
-            name,
-            pads[i],
-            # A bare axis, used for its span, stride and dilation; its size is the transposed convolution's
-            # input.
-            Axis(size[i], kernel[i], stride[i], dilation[i]),
-            output_padding[i] if output_padding else 0,
-            output_shape[i] if output_shape else None,
-            i,
-        )
-        for i in range(rank)
-    )
+    # A bare axis is used for its span, stride and dilation; its size is the transposed convolution's input.
+    bare = [Axis(*args) for args in zip(size, kernel, strides, dilations, strict=True)]
+    return tuple(_transposed_axis(name, pads[i], bare[i], extra[i], wanted[i], i) for i in range(rank))
 
 
 def _transposed_axis(

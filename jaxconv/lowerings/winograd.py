@@ -7,8 +7,9 @@ Products with the transforms are sums of shifted slices; the starred product is,
 the form, F(2, 3) in three dimensions 3.4 times fewer.
 
 Wins for wide channels, where the products outweigh the transforms. Error: norm-wise about 10 times that of a
-dot product of the contraction's length for F(4, 3), since B and A hold entries up to 8; it declines where
-that is not wanted. The input gradient is the forward operator with the flipped kernel.
+dot product of the contraction's length for F(4, 3), whose B and A hold entries up to 8, 2 times for F(2, 3);
+an infinity makes NaNs of its whole tile. It declines at precision HIGHEST. The input gradient is the forward
+operator with the flipped kernel.
 
 References:
   Lavin, Gray: Fast algorithms for convolutional neural networks. 2016, doi:10.1109/CVPR.2016.435.
@@ -61,6 +62,7 @@ _F4 = (
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """From x (N, *s, C) and w (3, ..., C, O), y (N, *o, O)."""
     x, kernel, dtype = product_operands(x, kernel, target)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)  # the transforms must not round in a narrower one
     data, filters, output = _F2 if spec.rank == 3 else _F4
     m, n = output.shape
     tiles = [-(-a.out // m) for a in spec.axes]
@@ -115,8 +117,9 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
         return "winograd wants a kernel of 3, stride 1, dilation 1, one group, at most three dimensions."
     if not jnp.issubdtype(dtype, jnp.inexact) or jnp.finfo(dtype).bits < 32:
         return f"winograd's transforms would lose digits that {jnp.dtype(dtype)} can't spare."
-    if lax.Precision.HIGHEST in (precision if isinstance(precision, tuple) else (precision,)):
-        return "winograd's error is about ten times that of a dot product; precision HIGHEST forbids it."
+    wanted = precision if isinstance(precision, tuple) else (precision,)
+    if any(p not in (None, lax.Precision.DEFAULT, lax.Precision.HIGH) for p in wanted):
+        return f"winograd's error is about ten times that of a dot product; precision {precision} forbids it."
     return None
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.export
 import jax.numpy as jnp
-from jax import lax
 
 from ..geometry import ConvSpec, Slot
-from ..geometry.padding import is_int
 from ..geometry.padding import per_axis as per_axis
+from ..geometry.padding import to_int
 from ..geometry.spec import check_groups
 from ..planner import why_not
 from ..typing import Layout
@@ -80,9 +79,7 @@ def form(shape: tuple[int, ...], rank: int, layout: str, name: str) -> Form:
 
 def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: Any, *, transposed: bool) -> int:
     """The kernel and groups must fit the data's channels; returns groups as an int."""
-    if not is_int(groups):
-        raise ValueError(f"groups={groups!r} of type {type(groups).__name__} must be an int.")
-    groups = operator.index(groups)
+    groups = to_int(groups, "groups")
     inner, outer = kernel_shape[-2:]
     check_groups(groups, in_channels=channels, **({} if transposed else {"out_channels": outer}))
     if (outer if transposed else inner * groups) == channels:
@@ -104,20 +101,13 @@ def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: Any, *,
     )
 
 
-def shape(value: Any, length: int | None, name: str) -> tuple[int, ...]:
-    """A shape argument as a tuple of integers."""
-    try:
-        result: tuple[Any, ...] = tuple(
-            n if jax.export.is_symbolic_dim(n) else operator.index(n) for n in value
-        )
-    except TypeError:
-        raise ValueError(
-            f"{name}={value!r} must be a tuple of integers, the full shape of the array."
-        ) from None
+def shape(value: Any, length: int | None, name: str, of: str) -> tuple[int, ...]:
+    """A shape argument as a tuple of integers; symbolic sizes of jax.export pass."""
+    if not isinstance(value, Sequence) and not hasattr(value, "__iter__"):
+        raise ValueError(f"{name}={value!r} must be a tuple of integers, {of}.")
+    result: tuple[Any, ...] = tuple(n if jax.export.is_symbolic_dim(n) else to_int(n, name) for n in value)
     if length is not None and len(result) != length:
-        raise ValueError(
-            f"{name}={result} has {len(result)} entries; wanted {length}, the full shape of the array."
-        )
+        raise ValueError(f"{name}={result} has {len(result)} entries; wanted {length}, {of}.")
     if any(n < 0 for n in result):
         raise ValueError(f"{name}={result} has a negative entry.")
     return result
@@ -143,7 +133,7 @@ def result_dtype(dtype: Any, preferred: Any) -> Any:
     if preferred is None:
         return dtype
     try:
-        wanted = jnp.dtype(preferred)
+        wanted = jax.dtypes.canonicalize_dtype(preferred)
     except TypeError:
         raise ValueError(f"preferred_element_type={preferred!r} is not a dtype.") from None
     if jnp.issubdtype(wanted, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
@@ -156,23 +146,6 @@ def result_dtype(dtype: Any, preferred: Any) -> Any:
             "or cast the result."
         )
     return wanted
-
-
-def check_precision(precision: Any) -> Any:
-    """Precision in hashable form; None reads JAX's default of the moment, as lax does."""
-    if precision is None:
-        return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(precision, tuple | list):
-        if len(precision) != 2:
-            raise ValueError(
-                f"precision={precision!r} has {len(precision)} entries; wanted one, or one for each operand."
-            )
-        return tuple(check_precision(p) for p in precision)
-    try:
-        return lax.Precision(precision)
-    except ValueError:
-        known = ", ".join(repr(p.name.lower()) for p in lax.Precision)
-        raise ValueError(f"precision={precision!r} is not known; use None, {known}, or a pair.") from None
 
 
 def check_algorithm(algorithm: str | None, slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> None:
@@ -192,4 +165,4 @@ def add_bias(y: jax.Array, bias: Any) -> jax.Array:
         )
     if jnp.promote_types(bias.dtype, y.dtype) != y.dtype:
         raise ValueError(f"bias has dtype {bias.dtype}, wider than the result's {y.dtype}; cast it.")
-    return y + bias.astype(y.dtype)
+    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))

@@ -10,6 +10,7 @@ import jax
 from jax.typing import ArrayLike
 
 from ..geometry import Axis, ConvSpec, Slot, normalize, normalize_transposed
+from ..planner import normalize_precision
 from ..typing import Algorithm, Layout, Padding, PaddingMode
 from . import arguments, border
 from .primitives import bind
@@ -159,10 +160,10 @@ def conv_transpose(
         padding,
         size=x.shape[1:-1],
         kernel=kernel.shape[:-2],
-        stride=arguments.per_axis(stride, rank, "stride"),
-        dilation=arguments.per_axis(dilation, rank, "dilation"),
-        output_padding=arguments.per_axis(output_padding, rank, "output_padding"),
-        output_shape=None if output_shape is None else arguments.per_axis(output_shape, rank, "output_shape"),
+        stride=stride,
+        dilation=dilation,
+        output_padding=output_padding,
+        output_shape=output_shape,
     )
     spec = ConvSpec(x.shape[0], kernel.shape[-2] * groups, x.shape[-1], groups, axes)
     dtype = arguments.result_dtype(x.dtype, preferred_element_type)
@@ -216,7 +217,7 @@ def conv_input_grad(
     g, kernel = arguments.array(g, "g"), arguments.array(kernel, "kernel")
     arguments.check_same_dtype(g, kernel, ("g", "kernel"))
     form = arguments.form(g.shape, arguments.spatial_rank(kernel.shape), layout, "g")
-    input_shape = arguments.shape(input_shape, g.ndim, "input_shape")
+    input_shape = arguments.shape(input_shape, g.ndim, "input_shape", "the full shape of the input")
     border.check_mode(padding_mode, _CONV_MODES)
     spec = _conv_spec(form.enter_shape(input_shape), kernel.shape, stride, padding, dilation, groups)
     g = form.enter(g)
@@ -270,7 +271,7 @@ def conv_weight_grad(
     """
     x, g = arguments.array(x, "x"), arguments.array(g, "g")
     arguments.check_same_dtype(x, g, ("x", "g"))
-    kernel_shape = arguments.shape(kernel_shape, None, "kernel_shape")
+    kernel_shape = arguments.shape(kernel_shape, None, "kernel_shape", "(*k, in/groups, out)")
     form = arguments.form(x.shape, arguments.spatial_rank(kernel_shape), layout, "x")
     x = form.enter(x)
     border.check_mode(padding_mode, _CONV_MODES)
@@ -298,14 +299,13 @@ def _conv_spec(
     dilation: Any,
     groups: int,
 ) -> ConvSpec:
-    rank = len(kernel_shape) - 2
     groups = arguments.check_channels(kernel_shape, input_shape[-1], groups, transposed=False)
     axes = normalize(
         padding,
         size=input_shape[1:-1],
         kernel=kernel_shape[:-2],
-        stride=arguments.per_axis(stride, rank, "stride"),
-        dilation=arguments.per_axis(dilation, rank, "dilation"),
+        stride=stride,
+        dilation=dilation,
     )
     return ConvSpec(input_shape[0], input_shape[-1], kernel_shape[-1], groups, axes)
 
@@ -317,7 +317,7 @@ def _replace_axes(spec: ConvSpec, axes: tuple[Axis, ...]) -> ConvSpec:
 def _bind(
     slot: Slot, spec: ConvSpec, a: jax.Array, b: jax.Array, algorithm: str | None, precision: Any, dtype: Any
 ) -> jax.Array:
-    precision = arguments.check_precision(precision)
+    precision = normalize_precision(precision)
     arguments.check_algorithm(algorithm, slot, spec, dtype, precision)
     return bind(
         slot, a, b, spec=spec, dtype=dtype, precision=precision, algorithm=algorithm, out_sharding=None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
 from ..lowerings.kernels import adjoint_kernel
-from .arguments import check_precision
+from ..planner import normalize_precision
 from .primitives import bind
 
 
@@ -64,16 +65,13 @@ def conv_general_dilated(
     """
     if out_sharding is None:
         lhs, rhs = (a if isinstance(a, jax.Array) else jnp.asarray(a) for a in (lhs, rhs))
-        call = _translate(
-            jax.ShapeDtypeStruct(lhs.shape, lhs.dtype),
-            jax.ShapeDtypeStruct(rhs.shape, rhs.dtype),
-            *map(_hashable, (window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers)),
-            feature_group_count,
-            batch_group_count,
-            preferred_element_type,
+        key = _exact(
+            window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, batch_group_count
         )
-        if call is not None:
-            return call(lhs, rhs, check_precision(precision))
+        dtype = preferred_element_type and jax.dtypes.canonicalize_dtype(preferred_element_type)
+        shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs))
+        if key and (call := _translate(*shapes, key, dimension_numbers, dtype)):
+            return call(lhs, rhs, normalize_precision(precision))
     return lax.conv_general_dilated(
         lhs,
         rhs,
@@ -113,28 +111,28 @@ class _Call:
 def _translate(
     lhs: Any,
     rhs: Any,
-    window_strides: Any,
-    padding: Any,
-    lhs_dilation: Any,
-    rhs_dilation: Any,
+    key: tuple[Any, ...],
     dimension_numbers: Any,
-    feature_group_count: int,
-    batch_group_count: int,
-    preferred_element_type: Any,
+    dtype: Any,
 ) -> _Call | None:
     """The operator that the arguments mean, or None if they are for lax; eager calls ask every time."""
-    options = {
-        "lhs_dilation": lhs_dilation,
-        "rhs_dilation": rhs_dilation,
-        "dimension_numbers": dimension_numbers,
-        "feature_group_count": feature_group_count,
-        "batch_group_count": batch_group_count,
-        "preferred_element_type": preferred_element_type,
-    }
-    # lax checks the arguments and says what the result is; nothing is computed.
-    wanted = jax.eval_shape(
-        lambda a, b: lax.conv_general_dilated(a, b, window_strides, padding, **options), lhs, rhs
-    )
+    window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, batch_group_count = key
+
+    def theirs(a: jax.Array, b: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            a,
+            b,
+            window_strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            batch_group_count=batch_group_count,
+            preferred_element_type=dtype,
+        )
+
+    wanted = jax.eval_shape(theirs, lhs, rhs)  # lax checks the arguments; nothing is computed
     rank = len(wanted.shape) - 2
     base = lhs_dilation or (1,) * rank
     transposed = any(b > 1 for b in base)
@@ -167,8 +165,15 @@ def _permuted(array: jax.Array, order: tuple[int, ...]) -> jax.Array:
     return array if order == tuple(range(array.ndim)) else jnp.transpose(array, order)
 
 
-def _hashable(value: Any) -> Any:
-    """Lists and arrays, which lax takes too, as tuples."""
-    if isinstance(value, list | tuple | np.ndarray) and not isinstance(value, lax.ConvDimensionNumbers):
-        return tuple(map(_hashable, value))
-    return value
+def _exact(*values: Any) -> tuple[Any, ...] | None:
+    """The arguments with integers only, hashable; None if there are others, which lax is left to refuse."""
+    try:
+        return tuple(map(_integers, values))
+    except TypeError:
+        return None
+
+
+def _integers(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(_integers, value))
+    return value if value is None or isinstance(value, str) else operator.index(value)

@@ -55,7 +55,7 @@ def conv_matrix(
     """
     kernel = arguments.array(kernel, "kernel")
     rank = arguments.spatial_rank(kernel.shape)
-    shape = arguments.shape(input_shape, rank + 1, "input_shape")
+    shape = arguments.shape(input_shape, rank + 1, "input_shape", "the shape of x without N")
     _, *size, channels = arguments.form(shape, rank, layout, "input_shape").enter_shape(shape)
     groups = arguments.check_channels(kernel.shape, channels, groups, transposed=False)
     border.check_mode(padding_mode, (*border.MODES, "zeros"))
@@ -63,8 +63,8 @@ def conv_matrix(
         padding,
         size=size,
         kernel=kernel.shape[:-2],
-        stride=arguments.per_axis(stride, rank, "stride"),
-        dilation=arguments.per_axis(dilation, rank, "dilation"),
+        stride=stride,
+        dilation=dilation,
     )
     # All touching (output, tap, input) of each axis, and of the channels; their product enumerates the
     # matrix.

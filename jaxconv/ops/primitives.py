@@ -26,10 +26,8 @@ from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ..geometry import ConvSpec, Slot
-from ..lowerings import KINDS, Kind, Target
+from ..lowerings import KINDS, PLATFORMS, Kind, Target
 from ..planner import execute
-
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def bind(slot: Slot, a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
@@ -112,7 +110,14 @@ def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: 
 def _primitive(slot: Slot) -> Primitive:
     primitive = Primitive(f"conv_{slot}")
     static = ("spec", "dtype", "precision", "algorithm", "out_sharding")
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
+    compiled = jax.jit(primitive.bind, static_argnames=static)
+
+    def impl(a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
+        # Also under jax.disable_jit(): an operator is the smallest step there is.
+        with jax.disable_jit(False):
+            return compiled(a, b, **params)
+
+    primitive.def_impl(impl)
     primitive.def_abstract_eval(functools.partial(_abstract_eval, slot))
     for platform in PLATFORMS:
         mlir.register_lowering(primitive, functools.partial(_lower, slot, platform), platform=platform)

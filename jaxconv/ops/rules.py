@@ -51,7 +51,7 @@ def _transpose(slot: Slot, operand: int, ct: jax.Array, a: Any, b: Any, **params
 def _kept(
     slot: Slot, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: str | None, **_: Any
 ) -> str | None:
-    """A forced algorithm stays in force for the derivatives that it can compute."""
+    """A forced algorithm stays in force for the derivatives and batches that it can compute."""
     return None if why_not(algorithm, slot, spec, dtype, precision) else algorithm
 
 
@@ -65,11 +65,10 @@ def _batch(slot: Slot, args: tuple[jax.Array, jax.Array], dims: tuple[Any, Any],
     operands = list(args)
     for i in mapped:
         operands[i] = _merge(jnp.moveaxis(args[i], dims[i], 0), kinds[i], role, spec)
-    # The batched result is sharded as its operands say; a sharding named for the result without the axis is
-    # void.
-    result = PRIMITIVES[slot].bind(
-        *operands, **(params | {"spec": _widen(spec, role, size), "out_sharding": None})
-    )
+    params |= {"spec": _widen(spec, role, size)}
+    # The batched result is sharded as its operands say; a sharding named for it without the axis is void.
+    params |= {"algorithm": _kept(slot, **params), "out_sharding": None}
+    result = PRIMITIVES[slot].bind(*operands, **params)
     return _split(result, kinds[2], role, spec, size), 0
 
 
@@ -103,6 +102,8 @@ def _merge(array: jax.Array, kind: Kind, role: Role, spec: ConvSpec) -> jax.Arra
     axis, outer = _place(kind, role, spec)
     b, *shape = array.shape
     before, size, after = shape[:axis], shape[axis], shape[axis + 1 :]
+    if outer == 1:  # without an axis of size 1, explicit sharding of the mapped axis survives the reshape
+        return jnp.moveaxis(array, 0, axis).reshape(*before, b * size, *after)
     split = array.reshape(b, *before, outer, size // outer, *after)
     return jnp.moveaxis(split, 0, axis + 1).reshape(*before, size * b, *after)
 
@@ -112,6 +113,8 @@ def _split(array: jax.Array, kind: Kind, role: Role, spec: ConvSpec, b: int) -> 
     axis, outer = _place(kind, role, spec)
     shape = {"input": spec.input_shape, "kernel": spec.kernel_shape, "output": spec.output_shape}[kind]
     before, size, after = shape[:axis], shape[axis], shape[axis + 1 :]
+    if outer == 1:
+        return jnp.moveaxis(array.reshape(*before, b, size, *after), axis, 0)
     split = array.reshape(*before, outer, b, size // outer, *after)
     return jnp.moveaxis(split, axis + 1, 0).reshape(b, *shape)
 

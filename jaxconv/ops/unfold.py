@@ -53,7 +53,8 @@ def unfold(
     x = arguments.array(x, "x")
     kernel = _kernel_size(kernel_size, x.ndim - 2)
     form = arguments.form(x.shape, len(kernel), layout, "x")
-    axes = _axes(form.enter_shape(x.shape)[1:-1], kernel, stride, padding, dilation)
+    size = form.enter_shape(x.shape)[1:-1]
+    axes = normalize(padding, size=size, kernel=kernel, stride=stride, dilation=dilation)
     border.check_mode(padding_mode, (*border.MODES, "zeros"))
     return form.leave(_unfold(form.enter(x), axes, padding_mode))
 
@@ -92,11 +93,11 @@ def fold(
       [1.0, 2.0, 2.0, 1.0]
     """
     patches = arguments.array(patches, "patches")
-    size = arguments.shape(output_size, None, "output_size")
+    size = arguments.shape(output_size, None, "output_size", "the spatial size of the result")
     kernel = _kernel_size(kernel_size, len(size))
     form = arguments.form(patches.shape, len(size), layout, "patches")
     patches = form.enter(patches)
-    axes = _axes(size, kernel, stride, padding, dilation)
+    axes = normalize(padding, size=size, kernel=kernel, stride=stride, dilation=dilation)
     border.check_mode(padding_mode, (*border.MODES, "zeros"))
     taps = math.prod(kernel)
     out = tuple(a.out for a in axes)
@@ -113,19 +114,6 @@ def fold(
 def _kernel_size(kernel_size: Any, rank: int) -> tuple[int, ...]:
     values = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size,) * max(rank, 1)
     return arguments.per_axis(values, len(values), "kernel_size")
-
-
-def _axes(
-    size: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any
-) -> tuple[Axis, ...]:
-    rank = len(kernel)
-    return normalize(
-        padding,
-        size=size,
-        kernel=kernel,
-        stride=arguments.per_axis(stride, rank, "stride"),
-        dilation=arguments.per_axis(dilation, rank, "dilation"),
-    )
 
 
 def _unfold(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:

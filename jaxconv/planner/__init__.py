@@ -6,3 +6,4 @@ from .plan import Plan as Plan
 from .plan import choose as choose
 from .plan import plan as plan
 from .plan import why_not as why_not
+from .precision import normalize_precision as normalize_precision

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
-from ..lowerings import REGISTRY, Lowering, Target
+from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, core_spec
 from . import rules
+from .precision import normalize_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def why_not(algorithm: str | None, slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
+def why_not(algorithm: Any, slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
     """None if `algorithm` can compute the slot (or none is forced), else why it can't.
 
     Raises:
@@ -66,7 +67,7 @@ def why_not(algorithm: str | None, slot: Slot, spec: ConvSpec, dtype: Any, preci
     """
     if algorithm is None:
         return None
-    if algorithm not in REGISTRY:
+    if not isinstance(algorithm, str) or algorithm not in REGISTRY:
         raise ValueError(f"algorithm={algorithm!r} is not known; use None or one of {', '.join(REGISTRY)}.")
     return REGISTRY[algorithm].supports(slot, spec, dtype, precision)
 
@@ -108,7 +109,7 @@ def plan(
       A `Plan`: every candidate, and why it was chosen or not.
 
     Raises:
-      ValueError: for an unknown slot or algorithm, or a forced algorithm that can't compute the slot.
+      ValueError: for an unknown slot, platform or algorithm, or a forced one that can't compute the slot.
 
     Example:
       >>> from jaxconv.geometry import Axis, ConvSpec
@@ -124,10 +125,17 @@ def plan(
     """
     if slot not in get_args(Slot):
         raise ValueError(f"slot={slot!r} is not known; use one of {', '.join(get_args(Slot))}.")
+    precision = normalize_precision(precision)
     if refusal := why_not(algorithm, slot, spec, dtype, precision):
         raise ValueError(f"algorithm={algorithm!r} is not possible here: {refusal}")
-    target = Target(platform or jax.default_backend(), jnp.dtype(dtype), precision)
-    chosen, reason = choose(slot, spec, target, algorithm)
+    platform = platform or jax.default_backend()
+    platform = "cuda" if platform == "gpu" else platform
+    if platform not in PLATFORMS:
+        raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
+    target = Target(platform, jnp.dtype(dtype), precision)
+    # As in `execute`, the choice is made for the part of the convolution where something touches.
+    inner, _ = core_spec(spec) or (spec, [])
+    chosen, reason = choose(slot, inner, target, algorithm)
     candidates = tuple(
         Candidate(
             name,
