@@ -42,8 +42,8 @@ class Lowering:
     Args:
       name: its public name.
       supports: from slot, spec, the result's dtype and precision, None if it can compute the slot, else one
-        sentence that says why not. It does not see the platform: an algorithm that is wrong nowhere but slow somewhere is
-        the planner's to avoid.
+        sentence that says why not. It does not see the platform: an algorithm that is wrong nowhere but slow
+        somewhere is the planner's to avoid.
       run: computes the slot from its two operands, in the order of `ConvSpec.operand_shapes`.
     """
 
