@@ -209,6 +209,11 @@ CALLS: dict[str, tuple[Call, tuple[np.ndarray, ...], str]] = {
         (X, G),
         r"g has shape.*gives \(2, 5, 3, 6\)",
     ),
+    "g with N and x without": (
+        lambda x, g: jaxconv.conv_weight_grad(x[0], g[:1], K.shape),
+        (X, G),
+        r"x is without N, so g must be without N too",
+    ),
     "kernel of size zero": (conv, (X, K[:0]), r"kernel=0 must be at least 1"),
     # bias, dtypes
     "bias of another length": (
@@ -299,6 +304,15 @@ CONSTRUCTIONS: dict[str, tuple[Callable[[], object], str]] = {
     "ragged list as x": (lambda: conv([[1.0], [1.0, 2.0]], K), r"x of type list is not an array"),
     "nothing as kernel": (lambda: conv(X, None), r"kernel of type NoneType is not an array"),
     "negative size": (lambda: Axis(-1, 3), r"size=-1 is negative"),
+    "size of another type": (lambda: Axis(np.int64(7), 3), r"size=.*7.* of type int64 must be an int"),
+    "true as a kernel": (lambda: Axis(7, True), r"kernel=True of type bool must be an int"),
+    "core of an adjoint axis": (lambda: Axis(7, 3, stride=2).adjoint().core(), r"base=2 must be 1"),
+    "taps of an adjoint axis": (lambda: Axis(7, 3, stride=2).adjoint().taps(), r"base=2 must be 1"),
+    "plan of no spec": (lambda: jaxconv.plan(K.shape), r"spec=.*of type tuple must be a ConvSpec"),
+    "plan of no dtype": (
+        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), dtype="floaty"),
+        r"dtype='floaty' is not a dtype",
+    ),
     "spec of wrong groups": (
         lambda: ConvSpec(1, 4, 6, 4, (Axis(5, 3),)),
         r"groups=4 must divide out_channels=6",

@@ -260,7 +260,7 @@ def test_refuses_inputs_under_jit(layer, shape, message):
         jax.jit(layer.init)(KEY, jnp.zeros(shape))
 
 
-def test_causal_layers_can_be_copied_with_another_window(rng):
+def test_layers_can_be_copied_with_another_window(rng):
     x = jnp.asarray(rng.normal(size=(1, 7, 6, 4)), jnp.float32)
     cases: list[tuple[Any, Any]] = [
         (
@@ -271,6 +271,7 @@ def test_causal_layers_can_be_copied_with_another_window(rng):
             jaxconv.linen.CausalConvTranspose(6, (4, 4), 2).copy(strides=4),
             jaxconv.linen.CausalConvTranspose(6, (4, 4), 4),
         ),
+        (Conv(6, (2, 3), padding="FULL").clone(kernel_size=(3, 1)), Conv(6, (3, 1), padding="FULL")),
     ]
     for copied, built in cases:
         y, variables = copied.init_with_output(KEY, x)

@@ -69,6 +69,14 @@ def test_unfold_is_the_convolution_and_fold_the_adjoint(case, rng):
     assert np.sum(want * p) == np.sum(x * folded)
 
 
+def test_padding_may_crop_more_than_there_is():
+    x = jnp.arange(1.0, 4.0).reshape(1, 3, 1)
+    crop = ((-5, 0),)
+    p = jaxconv.unfold(x, (2,), padding=crop)
+    assert p.shape == (1, 0, 2)
+    np.testing.assert_array_equal(jaxconv.fold(p, (3,), (2,), padding=crop), jnp.zeros_like(x))
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_unfold_with_padding_modes(mode, rng):
     x = rng.integers(-8, 9, (2, 5, 6, 3)).astype(np.int32)

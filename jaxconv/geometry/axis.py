@@ -36,7 +36,7 @@ class Axis:
         `adjoint` axis has the stride here.
 
     Raises:
-      ValueError: for a negative size, or a kernel, stride, dilation or base below one.
+      ValueError: for what is no int, a negative size, or a kernel, stride, dilation or base below one.
 
     Example:
       >>> axis = Axis(size=7, kernel=3, stride=2, lo=1)
@@ -56,6 +56,13 @@ class Axis:
 
     def __post_init__(self) -> None:
         """Refuses what no axis can be."""
+        for name in ("size", "kernel", "stride", "dilation", "lo", "hi", "base"):
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise ValueError(
+                    f"{name}={value!r} of type {type(value).__name__} must be an int; geometry is "
+                    "decided while tracing, so a spatial size can't be symbolic or traced."
+                )
         if self.size < 0:
             raise ValueError(f"size={self.size} is negative; an axis has zero or more positions.")
         for name in ("kernel", "stride", "dilation", "base"):
@@ -88,10 +95,14 @@ class Axis:
         return (self.out - 1) * self.stride + self.span - self.lo - self.extent
 
     def taps(self) -> tuple[tuple[int, int], ...]:
-        """For each tap the outputs `(start, stop)` whose input position exists (`base` must be 1).
+        """For each tap the outputs `(start, stop)` whose input position exists.
 
         0 <= o * stride + k * dilation - lo < size, solved for o and clipped to the outputs there are.
+
+        Raises:
+          ValueError: if `base` is not 1.
         """
+        self._refuse_base()
         ranges: list[tuple[int, int]] = []
         for k in range(self.kernel):
             offset = self.lo - k * self.dilation
@@ -118,7 +129,11 @@ class Axis:
         The axis that remains has `0 <= lo < span`, `0 <= hi < span`, and fewer than `stride` unreached
         positions at its end, so whoever computes with it never meets negative padding, in either direction.
         The outputs left out are zero. None where nothing touches at all.
+
+        Raises:
+          ValueError: if `base` is not 1.
         """
+        self._refuse_base()
         first = max(0, _ceil_div(self.lo - self.span + 1, self.stride))
         last = min(self.out - 1, (self.size - 1 + self.lo) // self.stride)
         if self.size == 0 or last < first:
@@ -135,6 +150,10 @@ class Axis:
             return None
         axis = Axis(size, self.kernel, self.stride, self.dilation, lo, max(hi, 0))
         return Core(axis, start, first)
+
+    def _refuse_base(self) -> None:
+        if self.base != 1:
+            raise ValueError(f"base={self.base} must be 1 here; ask the adjoint of this axis.")
 
 
 def _ceil_div(a: int, b: int) -> int:

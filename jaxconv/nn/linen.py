@@ -62,12 +62,20 @@ class Conv(nn.Conv):
     def __post_init__(self):
         """Checks the fields; a padding that Flax does not know becomes numbers."""
         self.kernel_size, self.strides = frozen(self.kernel_size), frozen(self.strides)
+        self.input_dilation, self.kernel_dilation = frozen(self.input_dilation), frozen(self.kernel_dilation)
         self.mask = as_array(self.mask, "mask")
         check_features(self.feature_group_count, features=self.features)
+        self._given_padding = self.padding
         self.padding = conv_padding(
             self.padding, self.kernel_size, self.strides, self.input_dilation, self.kernel_dilation
         )
         super().__post_init__()
+
+    @nn.nowrap
+    def clone(self, **updates: Any):
+        """As Flax's; the padding is computed anew, since the copy's window may be another."""
+        updates.setdefault("padding", self._given_padding)
+        return super().clone(**updates)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Convolves `(*batch, *spatial, features)`, with any number of batch axes."""
@@ -97,6 +105,7 @@ class CausalConv(Conv):
     def __post_init__(self):
         """Checks the fields; the padding stays a word, since numbers would be wrong in a copy."""
         _check_causal(self.padding)
+        self._given_padding = self.padding
         self._conv(parent=None)  # refuses what is wrong
         super(Conv, self).__post_init__()
 

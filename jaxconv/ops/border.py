@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..geometry import Axis
+from ..geometry import Axis, ConvSpec
+from ..typing import PaddingMode
 
+# What each mode is to `jnp.pad`.
 MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def check_mode(padding_mode: str, possible: tuple[str, ...]) -> None:
+def check_mode(padding_mode: str, possible: tuple[str, ...] = get_args(PaddingMode)) -> None:
     """Raises for an unknown mode, or one that the operator does not have."""
     if padding_mode not in possible:
         raise ValueError(
@@ -47,6 +50,13 @@ def extend(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array
 def extended(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
     """The axes over the array that `extend` returns."""
     return tuple(dataclasses.replace(a, size=a.lo + a.size + a.hi, lo=0, hi=0) for a in axes)
+
+
+def absorb(x: jax.Array, spec: ConvSpec, padding_mode: str) -> tuple[jax.Array, ConvSpec]:
+    """The input with its border written out, and the convolution over it; zeros stay the convolution's."""
+    if padding_mode == "zeros":
+        return x, spec
+    return extend(x, spec.axes, padding_mode), dataclasses.replace(spec, axes=extended(spec.axes))
 
 
 def unextend(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:

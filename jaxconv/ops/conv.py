@@ -15,9 +15,6 @@ from ..typing import Algorithm, Layout, Padding, PaddingMode
 from . import arguments, border
 from .primitives import bind
 
-_CONV_MODES = ("zeros", "reflect", "replicate", "circular")
-_TRANSPOSED_MODES = ("zeros", "circular")
-
 
 def conv(
     x: ArrayLike,
@@ -75,19 +72,11 @@ def conv(
     arguments.check_same_dtype(x, kernel, ("x", "kernel"))
     form = arguments.form(x.shape, arguments.spatial_rank(kernel.shape), layout, "x")
     x = form.enter(x)
-    border.check_mode(padding_mode, _CONV_MODES)
+    border.check_mode(padding_mode)
     spec = _conv_spec(x.shape, kernel.shape, stride, padding, dilation, groups)
-    if padding_mode != "zeros":
-        x, spec = border.extend(x, spec.axes, padding_mode), _replace_axes(spec, border.extended(spec.axes))
-    y = _bind(
-        "forward",
-        spec,
-        x,
-        kernel,
-        algorithm,
-        precision,
-        arguments.result_dtype(x.dtype, preferred_element_type),
-    )
+    x, spec = border.absorb(x, spec, padding_mode)
+    dtype = arguments.result_dtype(x.dtype, preferred_element_type)
+    y = _bind("forward", spec, x, kernel, algorithm, precision, dtype)
     return form.leave(arguments.add_bias(y, bias))
 
 
@@ -133,7 +122,8 @@ def conv_transpose(
 
     Returns:
       `(N, *out, out_channels)` in the layout of x, with
-      out = (in - 1) * stride - lo - hi + dilation * (k - 1) + 1 + output_padding.
+      out = (in - 1) * stride - lo - hi + dilation * (k - 1) + 1 + output_padding; with "VALID" at least
+      in * stride, as in TensorFlow.
 
     Raises:
       ValueError: if shapes, groups, dtypes or names do not fit, or `output_shape` is not possible; the
@@ -154,7 +144,7 @@ def conv_transpose(
     rank = arguments.spatial_rank(kernel.shape)
     form = arguments.form(x.shape, rank, layout, "x")
     x = form.enter(x)
-    border.check_mode(padding_mode, _TRANSPOSED_MODES)
+    border.check_mode(padding_mode, ("zeros", "circular"))
     groups = arguments.check_channels(kernel.shape, x.shape[-1], groups, transposed=True)
     axes = normalize_transposed(
         padding,
@@ -218,7 +208,7 @@ def conv_input_grad(
     arguments.check_same_dtype(g, kernel, ("g", "kernel"))
     form = arguments.form(g.shape, arguments.spatial_rank(kernel.shape), layout, "g")
     input_shape = arguments.shape(input_shape, g.ndim, "input_shape", "the full shape of the input")
-    border.check_mode(padding_mode, _CONV_MODES)
+    border.check_mode(padding_mode)
     spec = _conv_spec(form.enter_shape(input_shape), kernel.shape, stride, padding, dilation, groups)
     g = form.enter(g)
     arguments.check_shape(g, spec.output_shape, "g", f"a convolution of input_shape {input_shape}")
@@ -274,21 +264,16 @@ def conv_weight_grad(
     kernel_shape = arguments.shape(kernel_shape, None, "kernel_shape", "(*k, in/groups, out)")
     form = arguments.form(x.shape, arguments.spatial_rank(kernel_shape), layout, "x")
     x = form.enter(x)
-    border.check_mode(padding_mode, _CONV_MODES)
+    border.check_mode(padding_mode)
     spec = _conv_spec(x.shape, kernel_shape, stride, padding, dilation, groups)
-    g = arguments.form(g.shape, spec.rank, layout, "g").enter(g)
+    if g.ndim != spec.rank + 1 + form.batched:
+        with_n = "with" if form.batched else "without"
+        raise ValueError(f"g has shape {g.shape}; x is {with_n} N, so g must be {with_n} N too.")
+    g = form.enter(g)
     arguments.check_shape(g, spec.output_shape, "g", f"a convolution with kernel_shape {kernel_shape}")
-    if padding_mode != "zeros":
-        x, spec = border.extend(x, spec.axes, padding_mode), _replace_axes(spec, border.extended(spec.axes))
-    return _bind(
-        "weight_grad",
-        spec,
-        x,
-        g,
-        algorithm,
-        precision,
-        arguments.result_dtype(x.dtype, preferred_element_type),
-    )
+    x, spec = border.absorb(x, spec, padding_mode)
+    dtype = arguments.result_dtype(x.dtype, preferred_element_type)
+    return _bind("weight_grad", spec, x, g, algorithm, precision, dtype)
 
 
 def _conv_spec(
@@ -308,10 +293,6 @@ def _conv_spec(
         dilation=dilation,
     )
     return ConvSpec(input_shape[0], input_shape[-1], kernel_shape[-1], groups, axes)
-
-
-def _replace_axes(spec: ConvSpec, axes: tuple[Axis, ...]) -> ConvSpec:
-    return dataclasses.replace(spec, axes=axes)
 
 
 def _bind(
@@ -337,8 +318,8 @@ def _input_grad(
         return _bind("input_grad", spec, g, kernel, algorithm, precision, dtype)
     # A tight axis may end before its input does; a border that nothing reaches adds nothing.
     axes = tuple(dataclasses.replace(a, hi=max(a.hi, 0)) for a in spec.axes)
-    wide = _replace_axes(
-        spec, tuple(_same_out(e, a.out) for e, a in zip(border.extended(axes), spec.axes, strict=True))
+    wide = dataclasses.replace(
+        spec, axes=tuple(_same_out(e, a.out) for e, a in zip(border.extended(axes), spec.axes, strict=True))
     )
     return border.unextend(
         _bind("input_grad", wide, g, kernel, algorithm, precision, dtype), axes, padding_mode

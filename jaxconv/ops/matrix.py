@@ -58,7 +58,7 @@ def conv_matrix(
     shape = arguments.shape(input_shape, rank + 1, "input_shape", "the shape of x without N")
     _, *size, channels = arguments.form(shape, rank, layout, "input_shape").enter_shape(shape)
     groups = arguments.check_channels(kernel.shape, channels, groups, transposed=False)
-    border.check_mode(padding_mode, (*border.MODES, "zeros"))
+    border.check_mode(padding_mode)
     axes = normalize(
         padding,
         size=size,

@@ -55,7 +55,7 @@ def unfold(
     form = arguments.form(x.shape, len(kernel), layout, "x")
     size = form.enter_shape(x.shape)[1:-1]
     axes = normalize(padding, size=size, kernel=kernel, stride=stride, dilation=dilation)
-    border.check_mode(padding_mode, (*border.MODES, "zeros"))
+    border.check_mode(padding_mode)
     return form.leave(_unfold(form.enter(x), axes, padding_mode))
 
 
@@ -98,7 +98,7 @@ def fold(
     form = arguments.form(patches.shape, len(size), layout, "patches")
     patches = form.enter(patches)
     axes = normalize(padding, size=size, kernel=kernel, stride=stride, dilation=dilation)
-    border.check_mode(padding_mode, (*border.MODES, "zeros"))
+    border.check_mode(padding_mode)
     taps = math.prod(kernel)
     out = tuple(a.out for a in axes)
     if patches.shape[-1] % taps or patches.shape[1:-1] != out:
@@ -119,8 +119,11 @@ def _kernel_size(kernel_size: Any, rank: int) -> tuple[int, ...]:
 def _unfold(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:
     """(N, *s, C) -> (N, *o, *k C)."""
     n, c = x.shape[0], x.shape[-1]
+    shape = (n, *(a.out for a in axes), math.prod(a.kernel for a in axes) * c)
+    if 0 in shape:
+        return lax.full(shape, 0, x.dtype)  # padding may have cropped more than there is
     if padding_mode == "zeros":
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a.lo, a.hi, 0) for a in axes), (0, 0, 0)])
     else:
         x = border.extend(x, axes, padding_mode)
-    return patches(x, axes).reshape(n, *(a.out for a in axes), math.prod(a.kernel for a in axes) * c)
+    return patches(x, axes).reshape(shape)

@@ -109,7 +109,8 @@ def plan(
       A `Plan`: every candidate, and why it was chosen or not.
 
     Raises:
-      ValueError: for an unknown slot, platform or algorithm, or a forced one that can't compute the slot.
+      ValueError: for an unknown dtype, slot, platform or algorithm, a forced one that can't compute the slot,
+        or what is no spec.
 
     Example:
       >>> from jaxconv.geometry import Axis, ConvSpec
@@ -123,6 +124,12 @@ def plan(
         -> shifted_matmul: XLA expands a grouped weight gradient into a dense one
         ...
     """
+    if not isinstance(spec, ConvSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"spec={spec!r} of type {type(spec).__name__} must be a ConvSpec.")
+    try:
+        dtype = jnp.dtype(dtype)
+    except TypeError:
+        raise ValueError(f"dtype={dtype!r} is not a dtype.") from None
     if slot not in get_args(Slot):
         raise ValueError(f"slot={slot!r} is not known; use one of {', '.join(get_args(Slot))}.")
     precision = normalize_precision(precision)
@@ -132,7 +139,7 @@ def plan(
     platform = "cuda" if platform == "gpu" else platform
     if platform not in PLATFORMS:
         raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
-    target = Target(platform, jnp.dtype(dtype), precision)
+    target = Target(platform, dtype, precision)
     # As in `execute`, the choice is made for the part of the convolution where something touches.
     inner, _ = core_spec(spec) or (spec, [])
     chosen, reason = choose(slot, inner, target, algorithm)
