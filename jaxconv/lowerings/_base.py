@@ -36,6 +36,28 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
+class Work:
+    """What an algorithm does to compute a slot, in the numbers that a cost model prices.
+
+    Args:
+      dots: its matrix products, each as (count, m, k, n): `count` products of an (m, k) with a (k, n).
+      moved: elements that the rest of the program reads and writes, workspace included.
+      workspace: elements of the temporaries that are alive at once.
+      steps: operations in the program, each of which is compiled and dispatched.
+    """
+
+    dots: tuple[tuple[int, int, int, int], ...] = ()
+    moved: int = 0
+    workspace: int = 0
+    steps: int = 1
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of all matrix products."""
+        return sum(count * m * k * n for count, m, k, n in self.dots)
+
+
+@dataclasses.dataclass(frozen=True)
 class Lowering:
     """An algorithm.
 
@@ -45,11 +67,13 @@ class Lowering:
         sentence that says why not. It does not see the platform: an algorithm that is wrong nowhere but slow
         somewhere is the planner's to avoid.
       run: computes the slot from its two operands, in the order of `ConvSpec.operand_shapes`.
+      work: what that takes.
     """
 
     name: str
     supports: Callable[[Slot, ConvSpec, Any, Any], str | None]
     run: Callable[[Slot, ConvSpec, Target, jax.Array, jax.Array], jax.Array]
+    work: Callable[[Slot, ConvSpec], Work] = lambda *_: Work()
 
 
 def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
