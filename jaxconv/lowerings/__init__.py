@@ -1,6 +1,17 @@
 """One algorithm per file. To add one: write its file, import it here, name it in `REGISTRY`."""
 
-from . import depthwise_mac, direct, im2col, overlap_add, shifted_matmul, subpixel, winograd, zero_insertion
+from . import (
+    depthwise_mac,
+    direct,
+    fft,
+    im2col,
+    overlap_add,
+    shifted_matmul,
+    space_to_batch,
+    subpixel,
+    winograd,
+    zero_insertion,
+)
 from ._base import PLATFORMS as PLATFORMS
 from ._base import Lowering as Lowering
 from ._base import Target as Target
@@ -9,5 +20,16 @@ from ._core import Kind as Kind
 from ._core import core_spec as core_spec
 from ._core import on_core as on_core
 
-_ALGORITHMS = (direct, zero_insertion, overlap_add, subpixel, shifted_matmul, im2col, depthwise_mac, winograd)
+_ALGORITHMS = (
+    direct,
+    zero_insertion,
+    overlap_add,
+    subpixel,
+    shifted_matmul,
+    im2col,
+    depthwise_mac,
+    winograd,
+    fft,
+    space_to_batch,
+)
 REGISTRY: dict[str, Lowering] = {algorithm.LOWERING.name: algorithm.LOWERING for algorithm in _ALGORITHMS}

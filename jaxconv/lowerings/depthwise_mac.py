@@ -3,46 +3,106 @@
     y[n, o, c] = sum over k of x[n, o * stride + k * dilation - lo, c] * w[k, c]
 
 Wins where each channel is a group of its own: no matrix product is large enough to be one. Multiply-adds:
-those of the form plus the padding. Error: that of one dot product of length prod(k). The input gradient at
-stride 1 is the forward operator with the flipped kernel.
+those of the form plus the padding. Error: that of one dot product of the contraction's length. The input
+gradient at stride 1 is the forward operator with the flipped kernel; the weight gradient is one reduction
+with a result for each tap.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from ..geometry import ConvSpec, Slot
-from ._base import Lowering, Target, product_operands
+from ._base import Lowering, Target, Work, product_operands
 from .kernels import adjoint_kernel, adjoint_spec
-from .shifted_matmul import window
+from .windows import UNROLL, offsets, padded, window
 
 
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """From x (N, *s, C) and w (*k, 1, C m), y (N, *o, C m)."""
     x, kernel, dtype = product_operands(x, kernel, target)
-    x = jnp.pad(x, [(0, 0), *((a.lo, a.hi) for a in spec.axes), (0, 0)]).astype(dtype)
-    multiplier = spec.out_channels // spec.groups
-    if multiplier > 1:
-        x = jnp.repeat(x, multiplier, axis=-1)
-    *outer, last = (a.kernel for a in spec.axes)
-    taps = kernel.reshape(*outer, last, spec.out_channels).astype(dtype)
+    x, kernel = _repeated(spec, padded(spec, x).astype(dtype)), kernel.astype(dtype)
 
-    def row(index: tuple[Any, ...]) -> jax.Array:
-        """All taps of the last axis, for one tap of the others."""
-        y: Any = 0
-        for t in range(last):
-            offsets = tuple(k * a.dilation for k, a in zip((*index, t), spec.axes, strict=True))
-            y = y + window(spec, x, offsets) * taps[(*index, t)]
-        return y
+    def row(x: jax.Array, w: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
+        parts = [window(x, spec.axes, 1, t) * w[i] for i, t in enumerate(taps)]
+        return sum(parts[1:], parts[0])
 
-    y: Any = 0
-    for index in itertools.product(*map(range, outer)):
-        y = y + row(index)
+    taps = offsets(spec.axes)
+    if len(taps) <= UNROLL:
+        return row(x, kernel.reshape(-1, spec.out_channels), taps).astype(target.dtype)
+    x, starts, length = _in_rows(spec, x)
+    missing = -spec.axes[-1].kernel % length
+    kernel = jnp.pad(kernel, [*[(0, 0)] * (spec.rank - 1), (0, missing), (0, 0), (0, 0)])
+    kernel = kernel.reshape(-1, length, spec.out_channels)
+    taps = _row_taps(spec, length)
+    zero = jnp.zeros_like(x, shape=spec.output_shape)
+    y, _ = lax.scan(
+        lambda y, row_of: (y + row(_slab(spec, x, row_of[0], length), row_of[1], taps), None),
+        zero,
+        (starts, kernel),
+    )
     return y.astype(target.dtype)
+
+
+def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
+    """From x (N, *s, C) and g (N, *o, C m), w (*k, 1, C m)."""
+    x, g, dtype = product_operands(x, g, target)
+    x, g = _repeated(spec, padded(spec, x).astype(dtype)), g.astype(dtype)
+
+    def row(x: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
+        """One pass over x and g for all of these taps."""
+        products = [window(x, spec.axes, 1, t) * g for t in taps]
+        zeros = [jnp.zeros((), dtype)] * len(taps)
+        sums = lax.reduce(products, zeros, lambda a, b: list(map(lax.add, a, b)), range(g.ndim - 1))
+        return jnp.stack(sums)
+
+    taps = offsets(spec.axes)
+    if len(taps) <= UNROLL:
+        w = row(x, taps)
+    else:
+        x, starts, length = _in_rows(spec, x)
+        w = lax.map(lambda start: row(_slab(spec, x, start, length), _row_taps(spec, length)), starts)
+        w = w.reshape(-1, starts.shape[0] // _outer(spec) * length, spec.out_channels)
+        w = w[:, : spec.axes[-1].kernel]
+    return w.reshape(spec.kernel_shape).astype(target.dtype)
+
+
+def _repeated(spec: ConvSpec, x: jax.Array) -> jax.Array:
+    """Each channel as often as it has outputs."""
+    multiplier = spec.out_channels // spec.groups
+    return jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x
+
+
+def _outer(spec: ConvSpec) -> int:
+    return math.prod(a.kernel for a in spec.axes[:-1])
+
+
+def _in_rows(spec: ConvSpec, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
+    """The taps cut into rows along the last axis: x lengthened for the last row, starts, taps in a row."""
+    *outer, last = spec.axes
+    count = -(-last.kernel // UNROLL)
+    length = -(-last.kernel // count)
+    starts = [(*o, r * length * last.dilation) for o in offsets(outer) for r in range(count)]
+    more = (count * length - last.kernel) * last.dilation
+    x = jnp.pad(x, [(0, 0)] * spec.rank + [(0, more), (0, 0)])
+    return x, jnp.asarray(np.array(starts)), length
+
+
+def _row_taps(spec: ConvSpec, length: int) -> list[tuple[int, ...]]:
+    return [(*(0,) * (spec.rank - 1), t * spec.axes[-1].dilation) for t in range(length)]
+
+
+def _slab(spec: ConvSpec, x: jax.Array, start: jax.Array, length: int) -> jax.Array:
+    """What one row of taps sees."""
+    sizes = [(a.out - 1) * a.stride + 1 for a in spec.axes]
+    sizes[-1] += (length - 1) * spec.axes[-1].dilation
+    return lax.dynamic_slice(x, (0, *start, 0), (x.shape[0], *sizes, x.shape[-1]))
 
 
 def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
@@ -50,17 +110,25 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     if spec.groups != spec.in_channels:
         inner = spec.in_channels // spec.groups
         return f"depthwise_mac wants one input channel in each group; here are {inner}."
-    if slot == "weight_grad":
-        return "depthwise_mac computes forward and input_grad; shifted_matmul has the weight gradient."
     if slot == "input_grad" and (spec.out_channels != spec.groups or any(a.stride > 1 for a in spec.axes)):
         return "depthwise_mac's input gradient wants stride 1 and a channel multiplier of 1."
     return None
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    if slot == "forward":
-        return forward(spec, target, a, b)
-    return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
+    if slot == "weight_grad":
+        return weight_grad(spec, target, a, b)
+    if slot == "input_grad":
+        return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
+    return forward(spec, target, a, b)
 
 
-LOWERING = Lowering("depthwise_mac", _supports, _run)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    del slot
+    products = math.prod(spec.output_shape) * math.prod(a.kernel for a in spec.axes)
+    moved = math.prod(spec.input_shape) + math.prod(spec.output_shape)
+    rows = _outer(spec) if products > UNROLL else 1
+    return Work(((products, 1, 1, 1),), moved * rows, moved, min(UNROLL, spec.axes[-1].kernel * _outer(spec)))
+
+
+LOWERING = Lowering("depthwise_mac", _supports, _run, _work)

@@ -11,6 +11,7 @@ would be a scalar loop on every backend; `shifted_matmul` computes those.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
 from . import shifted_matmul
-from ._base import Lowering, Target, convolve
+from ._base import Lowering, Target, Work, convolve
 from .kernels import adjoint_kernel
 
 
@@ -95,4 +96,16 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array)
     )
 
 
-LOWERING = Lowering("direct", lambda *_: None, _run)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    g, taps = spec.groups, math.prod(a.kernel for a in spec.axes)
+    positions = math.prod(a.size if slot == "input_grad" else a.out for a in spec.axes)
+    m, i, o = spec.batch * positions, spec.in_channels // g, spec.out_channels // g
+    dot = {
+        "forward": (g, m, taps * i, o),
+        "input_grad": (g, m, taps * o, i),  # the zeros between inputs are multiplied
+        "weight_grad": (g, taps * i, m, o),
+    }[slot]
+    return Work((dot,), 0, 0)
+
+
+LOWERING = Lowering("direct", lambda *_: None, _run, _work)

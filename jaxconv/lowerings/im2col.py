@@ -1,8 +1,9 @@
-"""One matrix product over patches: y = patches(x) w, and its two transposes.
+"""One matrix product over patches: y = patches(x) w, and its transposes.
 
-Wins where the kernel has more positions than the map: the patches are few, and XLA's CPU backend would run
-such a convolution with a reversed window, as a scalar loop. Multiply-adds: those of the form plus the
-padding. Workspace: prod(k) times the input. Error: that of one dot product of the contraction's length.
+Wins where channels are few, so that a product for each tap would be narrow, and where the kernel has more
+positions than the map, which XLA's CPU backend would run with a reversed window, as a scalar loop.
+Multiply-adds: those of the form plus the padding. Workspace: prod(k) / prod(stride) times the input. Error:
+that of one dot product of the contraction's length.
 """
 
 from __future__ import annotations
@@ -11,54 +12,58 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from ..geometry import Axis, ConvSpec, Slot
-from ._base import Lowering, Target, product_operands
+from ..geometry import ConvSpec, Slot
+from ._base import Lowering, Target, Work, product_operands
+from .kernels import adjoint_kernel, adjoint_spec
+from .shifted_matmul import matmul
+from .windows import columns, from_rows, padded, patch_columns, patches, rows
 
 
-def patches(x: jax.Array, axes: tuple[Axis, ...]) -> jax.Array:
-    """(N, *s, C), already padded, -> (N, *o, *k, C), one gather for each axis; linear in x."""
-    for i, a in enumerate(axes):
-        index = np.arange(a.out)[:, None] * a.stride + np.arange(a.kernel) * a.dilation
-        x = jnp.take(x, index, axis=1 + 2 * i, mode="clip")
-    # N o1 k1 o2 k2 ... C -> N o1 o2 ... k1 k2 ... C
-    rank = len(axes)
-    return jnp.transpose(x, (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1))
+def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """From x (N, *s, C) and w (*k, C/g, O), y (N, *o, O)."""
+    x, kernel, dtype = product_operands(x, kernel, target)
+    unfolded = patches(rows(padded(spec, x), spec.groups), spec.axes)
+    g, k = spec.groups, unfolded.shape[-1]
+    w = jnp.moveaxis(kernel.reshape(k, g, -1), 1, 0)
+    y = matmul(unfolded.reshape(g, -1, k), w, target, dtype)
+    return from_rows(y.reshape(*unfolded.shape[:-1], -1)).astype(target.dtype)
+
+
+def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
+    """From x (N, *s, C) and g (N, *o, O), w (*k, C/g, O): the patches are laid out contraction last."""
+    x, g, dtype = product_operands(x, g, target)
+    m = spec.batch * math.prod(a.out for a in spec.axes)
+    unfolded = patch_columns(columns(padded(spec, x), spec.groups), spec.axes)
+    w = matmul(
+        unfolded.reshape(spec.groups, -1, m), rows(g, spec.groups).reshape(spec.groups, m, -1), target, dtype
+    )
+    return jnp.moveaxis(w, 0, 1).reshape(spec.kernel_shape).astype(target.dtype)
+
+
+def _supports(slot: Slot, spec: ConvSpec, dtype: object, precision: object) -> str | None:
+    del dtype, precision
+    if slot == "input_grad" and any(a.stride > 1 for a in spec.axes):
+        return "im2col's input gradient wants stride 1; overlap_add is its transpose for any."
+    return None
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    a, b, dtype = product_operands(a, b, target)
-    rows, taps = spec.batch * math.prod(x.out for x in spec.axes), math.prod(x.kernel for x in spec.axes)
-    groups, i, o = spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups
-    unfolded, kernel, output = (rows, taps, groups, i), (taps, i, groups, o), (rows, groups, o)
-
-    def dot(subscripts: str, left: jax.Array, right: jax.Array) -> jax.Array:
-        return jnp.einsum(subscripts, left, right, precision=target.precision, preferred_element_type=dtype)
-
-    if slot == "forward":
-        y = dot("mkgi,kigo->mgo", _unfold(spec, a).reshape(unfolded), b.reshape(kernel))
-    elif slot == "weight_grad":
-        y = dot("mkgi,mgo->kigo", _unfold(spec, a).reshape(unfolded), b.reshape(output))
-    else:
-        y = _fold(spec, dot("mgo,kigo->mkgi", a.reshape(output), b.reshape(kernel)))
-    return y.reshape(spec.result_shape(slot)).astype(target.dtype)
+    if slot == "weight_grad":
+        return weight_grad(spec, target, a, b)
+    if slot == "input_grad":
+        return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
+    return forward(spec, target, a, b)
 
 
-def _unfold(spec: ConvSpec, x: jax.Array) -> jax.Array:
-    border = [(0, 0), *((a.lo, a.hi) for a in spec.axes), (0, 0)]
-    return patches(jnp.pad(x, border), spec.axes)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    if slot == "input_grad":
+        return _work("forward", adjoint_spec(spec))
+    m, g = spec.batch * math.prod(a.out for a in spec.axes), spec.groups
+    k, n = math.prod(a.kernel for a in spec.axes) * spec.in_channels // g, spec.out_channels // g
+    dot = (g, m, k, n) if slot == "forward" else (g, k, m, n)
+    unfolded = g * m * k
+    return Work((dot,), 2 * unfolded, unfolded, steps=3 + sum(a.kernel for a in spec.axes))
 
 
-def _fold(spec: ConvSpec, unfolded: jax.Array) -> jax.Array:
-    """The transpose of `_unfold`: the border is cut off after adding up."""
-    n, c = spec.batch, spec.in_channels
-    sizes = [a.lo + a.size + a.hi for a in spec.axes]
-    padded = jax.ShapeDtypeStruct((n, *sizes, c), unfolded.dtype)
-    shape = (n, *(a.out for a in spec.axes), *(a.kernel for a in spec.axes), c)
-    [x] = jax.linear_transpose(lambda x: patches(x, spec.axes), padded)(unfolded.reshape(shape))
-    return lax.slice(x, (0, *(a.lo for a in spec.axes), 0), (n, *(a.lo + a.size for a in spec.axes), c))
-
-
-LOWERING = Lowering("im2col", lambda *_: None, _run)
+LOWERING = Lowering("im2col", _supports, _run, _work)

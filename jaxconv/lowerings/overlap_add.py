@@ -12,6 +12,7 @@ ceil(k / stride) additions for each axis.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import ConvSpec, Slot
-from ._base import Lowering, Target, product_operands
+from ._base import Lowering, Target, Work, product_operands
 
 
 def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
@@ -70,4 +71,13 @@ def _add_up(z: jax.Array, position: int, tap: int, stride: int) -> jax.Array:
     return sum(parts[1:], parts[0])
 
 
-LOWERING = Lowering("overlap_add", _supports, _run)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    del slot
+    m, g = spec.batch * math.prod(a.out for a in spec.axes), spec.groups
+    taps = math.prod(a.kernel for a in spec.axes)
+    z = m * taps * spec.in_channels
+    dot = (g, m, spec.out_channels // g, taps * spec.in_channels // g)
+    return Work((dot,), 3 * z + 2 * math.prod(spec.input_shape), z, steps=4 + 3 * spec.rank)
+
+
+LOWERING = Lowering("overlap_add", _supports, _run, _work)

@@ -1,11 +1,18 @@
-"""Transposed convolution by phases, each a small convolution at stride 1, interleaved.
+"""Transposed convolution by phases: outputs p, p + stride, ... see every stride-th tap only, at stride 1.
 
-Outputs p, p + stride, ... see every stride-th tap only. From i + lo = o * stride + k * dilation with
-i = p + m * stride and step = gcd(stride, dilation): the taps of phase p are k = first, first + stride/step,
-..., and o = m + offset - j * dilation/step for the j-th of them.
+Where the stride divides the kernel, or the phases are many, they are the channels of one convolution:
+i + lo = m * stride + p and k = p + b * stride touch at o = m - b, so g is convolved with ceil(k / stride)
+taps to prod(stride) times the channels, and a pixel shuffle interleaves them. Otherwise each phase is a small
+convolution of its own. From i + lo = o * stride + k * dilation with i = p + m * stride and
+step = gcd(stride, dilation): the taps of phase p are k = first, first + stride/step, ..., and
+o = m + offset - j * dilation/step for the j-th of them.
 
-Wins where the stride is more than 1 and overlap_add's workspace hurts. Multiply-adds: exactly those of the
-form. Error: that of one dot product of the contraction's length.
+Wins where the stride is more than 1 and overlap_add's workspace hurts. Multiply-adds: those of the form, as
+channels times prod(ceil(k / stride) * stride / k). Error: that of one dot product of the contraction's
+length.
+
+References:
+  Shi et al.: Is the deconvolution layer the same as a convolutional layer? 2016, arXiv:1609.07009.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
 from . import direct
-from ._base import Lowering, Target
+from ._base import Lowering, Target, Work
 from ._core import on_core
 from .kernels import adjoint_kernel
 
@@ -65,8 +72,60 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     return None
 
 
+def _as_channels(spec: ConvSpec) -> bool:
+    """Whether all phases are one convolution: always, if that costs nothing, or eight small ones would be."""
+    if any(a.dilation > 1 for a in spec.axes):
+        return False
+    return all(a.kernel % a.stride == 0 for a in spec.axes) or math.prod(a.stride for a in spec.axes) > 8
+
+
 def _run(slot: Slot, spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
     del slot
+    return (_channels if _as_channels(spec) else _parts)(spec, target, g, kernel)
+
+
+def _blocks(axis: Axis) -> tuple[int, int, int]:
+    """Taps of the convolution to channels, its first output, and how many there are."""
+    first = axis.lo // axis.stride
+    last = (axis.lo + axis.size - 1) // axis.stride
+    return -(-axis.kernel // axis.stride), first, last - first + 1
+
+
+def _channel_spec(spec: ConvSpec) -> ConvSpec:
+    axes: list[Axis] = []
+    for a in spec.axes:
+        taps, first, count = _blocks(a)
+        lo = taps - 1 - first
+        axes.append(Axis(a.out, taps, lo=lo, hi=count - 1 + taps - lo - a.out))
+    phases = math.prod(a.stride for a in spec.axes)
+    return ConvSpec(spec.batch, spec.out_channels, phases * spec.in_channels, spec.groups, tuple(axes))
+
+
+def _channels(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """All phases as the channels of one convolution, then the pixel shuffle."""
+    rank, groups, small = spec.rank, spec.groups, _channel_spec(spec)
+    i, o = spec.in_channels // groups, spec.out_channels // groups
+    strides = [a.stride for a in spec.axes]
+    taps = [a.kernel for a in small.axes]
+    ends = [(0, b * a.stride - a.kernel) for a, b in zip(spec.axes, taps, strict=True)]
+    kernel = jnp.pad(kernel, [*ends, (0, 0), (0, 0)])
+    # (b1 p1) (b2 p2) ... I (G o) -> b1 b2 ... o (G p1 p2 ... I), the blocks backwards
+    kernel = kernel.reshape(*(n for pair in zip(taps, strides, strict=True) for n in pair), i, groups, o)
+    order = (*range(0, 2 * rank, 2), 2 * rank + 2, 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
+    kernel = lax.rev(jnp.transpose(kernel, order), tuple(range(rank)))
+    y = on_core(direct.LOWERING.run, "forward", small, target, g, kernel.reshape(small.kernel_shape))
+    # N m1 m2 ... G p1 p2 ... I -> N (m1 p1) (m2 p2) ... (G I)
+    y = y.reshape(*y.shape[:-1], groups, *strides, i)
+    order = (0, *(axis for j in range(1, rank + 1) for axis in (j, rank + 1 + j)), rank + 1, 2 * rank + 2)
+    y = jnp.transpose(y, order)
+    sizes = [a.out * s for a, s in zip(small.axes, strides, strict=True)]
+    y = y.reshape(spec.batch, *sizes, spec.in_channels)
+    starts = (0, *(a.lo % a.stride for a in spec.axes), 0)
+    return lax.slice(y, starts, [s + n for s, n in zip(starts, spec.input_shape, strict=True)])
+
+
+def _parts(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Each phase as a convolution of its own, then all of them interleaved."""
     per_axis = [phases(a) for a in spec.axes]
     longest = [-(-a.size // a.stride) for a in spec.axes]
     parts = [
@@ -101,4 +160,18 @@ def _phase(
     return jnp.pad(x, [(0, n - m) for n, m in zip(shape, x.shape, strict=True)])
 
 
-LOWERING = Lowering("subpixel", _supports, _run)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    del slot
+    if _as_channels(spec):
+        small = direct.LOWERING.work("forward", _channel_spec(spec))
+        shuffled = math.prod(spec.input_shape)
+        return dataclasses.replace(small, moved=small.moved + 2 * shuffled, workspace=shuffled, steps=6)
+    phases = math.prod(a.stride for a in spec.axes)
+    m, g = spec.batch * math.prod(-(-a.size // a.stride) for a in spec.axes), spec.groups
+    taps = -(-math.prod(a.kernel for a in spec.axes) // phases)
+    dot = (phases * g, m, taps * spec.out_channels // g, spec.in_channels // g)
+    moved = 4 * math.prod(spec.input_shape)
+    return Work((dot,), moved, math.prod(spec.input_shape), steps=3 * phases + 3)
+
+
+LOWERING = Lowering("subpixel", _supports, _run, _work)

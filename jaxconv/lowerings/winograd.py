@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ import numpy as np
 from jax import lax
 
 from ..geometry import ConvSpec, Slot
-from ._base import Lowering, Target, product_operands
+from ._base import Lowering, Target, Work, product_operands
 from .kernels import adjoint_kernel, adjoint_spec
 
 _F2 = (
@@ -129,4 +130,15 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array)
     return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
 
 
-LOWERING = Lowering("winograd", _supports, _run)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    if slot == "input_grad":
+        return _work("forward", adjoint_spec(spec))
+    m, n = (_F2 if spec.rank == 3 else _F4)[2].shape
+    tiles = spec.batch * math.prod(-(-a.out // m) for a in spec.axes)
+    count = n**spec.rank
+    transformed = count * tiles * (spec.in_channels + spec.out_channels)
+    dot = (count, tiles, spec.in_channels, spec.out_channels)
+    return Work((dot,), 4 * transformed, transformed, steps=2 + 4 * n * spec.rank)
+
+
+LOWERING = Lowering("winograd", _supports, _run, _work)

@@ -7,6 +7,7 @@ the other two methods are compared with and what most libraries' transposed conv
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from . import direct
-from ._base import Lowering, Target
+from ._base import Lowering, Target, Work
 from .kernels import adjoint_kernel, adjoint_spec
 
 
@@ -34,4 +35,12 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.A
     return direct.forward(dense, target, stuffed, adjoint_kernel(kernel, spec.groups))
 
 
-LOWERING = Lowering("zero_insertion", _supports, _run)
+def _work(slot: Slot, spec: ConvSpec) -> Work:
+    del slot
+    m, g = spec.batch * math.prod(a.size for a in spec.axes), spec.groups
+    k = math.prod(a.kernel for a in spec.axes) * spec.out_channels // g
+    stuffed = spec.batch * spec.out_channels * math.prod(a.out * a.stride for a in spec.axes)
+    return Work(((g, m, k, spec.in_channels // g),), 2 * stuffed, stuffed, steps=3)
+
+
+LOWERING = Lowering("zero_insertion", _supports, _run, _work)

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from ..geometry import Axis, normalize
-from ..lowerings.im2col import patches
+from ..lowerings.windows import patches
 from ..typing import Layout, Padding, PaddingMode
 from . import arguments, border
 
