@@ -13,8 +13,10 @@ from jaxconv.lowerings import REGISTRY, Target, on_core
 from jaxconv.testing import assert_close
 from tests.cases import CASES, SLOTS, Case, expected_slots
 
-# Winograd's error is bounded in norm, and its transforms cost a digit (its file says why).
-NORMWISE = {"winograd": 20.0}
+# Winograd's error is bounded in norm, and its transforms cost a digit (its file says why). So is the FFT's:
+# three transforms of log2(n) <= 10 levels, each of which rounds by 0.6 u = 0.3 eps in the root mean square
+# (Schatzman, 1996), as independent errors do: 4 standard deviations of 0.3 sqrt(30) are below 7.
+NORMWISE = {"winograd": 20.0, "fft": 7.0}
 
 
 def spec_of(case: Case) -> ConvSpec:
@@ -79,6 +81,10 @@ def test_some_case_tries_it(name: str) -> None:
         ),
         ("depthwise_mac", "input_grad", ConvSpec(1, 4, 4, 4, (Axis(5, 3, 2),)), "wants stride 1"),
         ("winograd", "forward", ConvSpec(1, 4, 4, 1, (Axis(5, 5),)), "wants a kernel of 3"),
+        ("fft", "forward", ConvSpec(1, 1, 4, 1, (Axis(640, 32, 16),)), "computes 16 positions for each"),
+        ("fft", "forward", ConvSpec(1, 1, 4, 1, (Axis(5, 3),) * 4), "here are 4"),
+        ("space_to_batch", "weight_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3, 2),)), "it is direct"),
+        ("space_to_batch", "forward", ConvSpec(1, 2, 2, 1, (Axis(9, 3, 2, 3),)), "stride 2 to divide"),
     ],
 )
 def test_it_declines_with_a_reason(name: str, slot: str, spec: ConvSpec, words: str) -> None:
@@ -92,11 +98,13 @@ def test_it_declines_with_a_reason(name: str, slot: str, spec: ConvSpec, words: 
     assert reason in str(error.value)
 
 
-def test_winograd_declines_what_its_error_would_spoil() -> None:
+@pytest.mark.parametrize("name", NORMWISE)
+def test_it_declines_what_its_error_would_spoil(name: str) -> None:
     spec = ConvSpec(1, 4, 4, 1, (Axis(8, 3), Axis(8, 3)))
-    supports = REGISTRY["winograd"].supports
+    supports = REGISTRY[name].supports
     assert supports("forward", spec, jnp.float32, None) is None
-    assert "bfloat16" in (supports("forward", spec, jnp.bfloat16, None) or "")
+    # Winograd's transforms round in the dtype of the result; the FFT's never in less than single precision.
+    assert ("bfloat16" in (supports("forward", spec, jnp.bfloat16, None) or "")) == (name == "winograd")
     assert "int32" in (supports("forward", spec, jnp.int32, None) or "")
     assert "HIGHEST" in (supports("forward", spec, jnp.float32, jax.lax.Precision.HIGHEST) or "")
 
@@ -118,3 +126,23 @@ def test_three_methods_of_transposed_convolution(name: str, rng: np.random.Gener
 
     for got, want in zip(run(name), run("direct"), strict=True):
         assert_close(got, want, contraction=48, factor=4)
+
+
+@pytest.mark.parametrize("name", ["fft", "space_to_batch"])
+def test_it_computes_all_slots_of_all_transformations(name: str, rng: np.random.Generator) -> None:
+    """A forced algorithm is taken along by grad, jvp and vmap, and vmap of both operands makes groups."""
+    x = rng.standard_normal((3, 2, 11, 9, 2)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3, 2, 2, 4)).astype(np.float32)
+    options = {"padding": ((2, 1), (0, 3)), "dilation": (2, 3)}
+
+    def run(algorithm):
+        def conv(x, kernel):
+            return jaxconv.conv(x, kernel, algorithm=algorithm, **options)
+
+        def loss(x, kernel):
+            return jnp.sum(jnp.sin(jax.vmap(conv)(x, kernel)))
+
+        return *jax.jvp(jax.jit(jax.vmap(conv)), (x, kernel), (x, kernel)), *jax.grad(loss, (0, 1))(x, kernel)
+
+    for got, want in zip(run(name), run("direct"), strict=True):
+        assert_close(got, want, contraction=60, factor=NORMWISE.get(name, 4))
