@@ -18,6 +18,8 @@ from .ops.shuffle import pixel_shuffle as pixel_shuffle
 from .ops.shuffle import pixel_unshuffle as pixel_unshuffle
 from .ops.unfold import fold as fold
 from .ops.unfold import unfold as unfold
+from .planner import Table as Table
 from .planner import plan as plan
+from .planner import tune as tune
 
 __version__ = "0.1.0"

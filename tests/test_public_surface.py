@@ -27,9 +27,10 @@ FUNCTIONS = {
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
+    "tune",
     "unfold",
 }
-CLASSES = {"Axis", "ConvSpec"}
+CLASSES = {"Axis", "ConvSpec", "Table"}
 MODULES = {"interop", "linen", "nn", "testing"}
 LAYERS = {
     "CausalConv",

@@ -11,16 +11,26 @@ import jax.numpy as jnp
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
 from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, core_spec
 from . import rules
+from .measured import measured
 from .precision import normalize_precision
+from .table import duration
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One algorithm of a plan: its name, whether it was chosen, and the sentence that says why or why not."""
+    """One algorithm of a plan.
+
+    Attributes:
+      name: its name.
+      chosen: whether it computes the slot.
+      reason: the sentence that says why or why not.
+      seconds: its measured time, in the table that decides about this convolution; else None.
+    """
 
     name: str
     chosen: bool
     reason: str
+    seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +85,13 @@ def why_not(algorithm: Any, slot: Slot, spec: ConvSpec, dtype: Any, precision: A
 def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> tuple[Lowering, str]:
     """The algorithm for a slot on a target, and the reason; a forced one has been found able before.
 
-    The order is: forced, the rules of the platform, `direct`.
+    The order is: forced, measured (by the active tables, then by the one of this device kind), the rules of
+    the platform, `direct`.
     """
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
+    if found := measured(slot, spec, target):
+        return REGISTRY[found.algorithm], found.reason
     for name, rule in (rules.CPU if target.platform == "cpu" else rules.ACCELERATOR)[slot]:
         able = REGISTRY[name].supports(slot, spec, target.dtype, target.precision) is None
         if able and (reason := rule(spec)):
@@ -143,6 +156,8 @@ def plan(
     # As in `execute`, the choice is made for the part of the convolution where something touches.
     inner, _ = core_spec(spec) or (spec, [])
     chosen, reason = choose(slot, inner, target, algorithm)
+    found = measured(slot, inner, target)
+    seconds = found.seconds if found else {}
     candidates = tuple(
         Candidate(
             name,
@@ -150,7 +165,9 @@ def plan(
             reason
             if name == chosen.name
             else lowering.supports(slot, spec, dtype, precision)
-            or f"applies, but {chosen.name} is preferred",
+            or f"applies, but {chosen.name} is preferred"
+            + (f"; measured: {duration(seconds[name])}" if name in seconds else ""),
+            seconds.get(name),
         )
         for name, lowering in REGISTRY.items()
     )
