@@ -18,4 +18,6 @@ Algorithm = Literal[
     "im2col",
     "depthwise_mac",
     "winograd",
+    "fft",
+    "space_to_batch",
 ]
