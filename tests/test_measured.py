@@ -223,23 +223,28 @@ def test_an_error_leaves_the_context():
 @pytest.mark.usefixtures("marked")
 def test_a_context_is_its_threads_own():
     f = jax.jit(conv)
-    inside, done, results = threading.Event(), threading.Event(), {}
+    inside, leave, results = threading.Event(), threading.Event(), {}
 
     def other():
         with table({"marked": 1.0}):
-            results["marked"] = is_marked(f(X, KERNEL))
+            results["inside"] = is_marked(f(X, KERNEL))
             inside.set()
-            done.wait(60)
-            results["still marked"] = is_marked(f(X, KERNEL))
+            leave.wait(60)
+            results["still inside"] = is_marked(f(X, KERNEL))
+        results["left"] = is_marked(f(X, KERNEL))
 
     thread = threading.Thread(target=other)
     thread.start()
     assert inside.wait(60)
-    with table({"direct": 1.0}):
-        results["here"] = is_marked(f(X, KERNEL))
-    done.set()
-    thread.join()
-    assert results == {"marked": True, "here": False, "still marked": True}
+    assert not is_marked(f(X, KERNEL))
+    with table({"marked": 1.0}):
+        with table({"direct": 1.0}):
+            leave.set()  # the other thread leaves its context while this one is inside of two
+            thread.join()
+            assert not is_marked(f(X, KERNEL))
+        assert is_marked(f(X, KERNEL))
+    assert not is_marked(f(X, KERNEL))
+    assert results == {"inside": True, "still inside": True, "left": False}
 
 
 @pytest.mark.usefixtures("marked")
