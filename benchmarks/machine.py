@@ -1,4 +1,4 @@
-"""What a measurement was taken on, and the two roofs of it: how fast it multiplies and how fast it streams."""
+"""What a measurement was taken on, and its two roofs: how fast it multiplies and how fast it streams."""
 
 from __future__ import annotations
 
