@@ -173,7 +173,7 @@ def _jaxconv(workload: Workload, slot: Slot, given: Arrays, dtype: str, algorith
     try:
         plan = jaxconv.plan(workload.spec, slot=form_slot, dtype=jnp.dtype(dtype), algorithm=algorithm)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error).partition("not possible here: ")[2] or str(error)) from None
     axes = workload.spec.axes
     options: dict[str, Any] = {
         "stride": tuple(a.stride for a in axes),

@@ -1,7 +1,7 @@
 """Time jaxconv's Flax modules against Flax's own: `python -m benchmarks.layers --out FILE.jsonl`.
 
-The lines are those of benchmarks.run, with Flax's layer as `stock` and two slots: `forward`, and `gradient` with
-respect to the parameters and the input. What is timed includes the bias and the loss, as in training.
+The lines are those of benchmarks.run, with Flax's layer as `stock` and two slots: `forward`, and `gradient`
+with respect to the parameters and the input. What is timed includes the bias and the loss, as in training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import jaxconv
-from jaxconv.geometry import bytes_moved, multiply_adds
+from jaxconv.geometry import Slot, bytes_moved, multiply_adds
 
 from . import machine, results
 from .contenders import arrays
@@ -76,19 +76,28 @@ def compiled(contender: str, workload: Workload, which: str) -> tuple[Callable[[
     return lambda: jax.block_until_ready(program(state, x)), facts
 
 
+def _computed(which: str) -> tuple[Slot, ...]:
+    """The layer's slots that a pass computes: the loss has to go forward before it goes back."""
+    return SLOTS if which == "gradient" else ("forward",)
+
+
+def work(workload: Workload, which: str) -> int:
+    """Multiply-adds of a pass."""
+    return len(_computed(which)) * multiply_adds(workload.spec)
+
+
 def measure(workload: Workload, which: str, rounds: int, budget_s: float) -> dict[str, Any]:
     """One row: both layers timed in turns."""
     built = {contender: compiled(contender, workload, which) for contender in _LIBRARIES}
     samples = interleave({contender: call for contender, (call, _) in built.items()}, rounds, budget_s)
-    slots = SLOTS if which == "gradient" else SLOTS[:1]
     return {
         "kind": "row",
         "workload": dataclasses.asdict(workload),
         "tags": workload.tags,
         "slot": which,
         "dtype": _DTYPE,
-        "multiply_adds": len(slots) * multiply_adds(workload.spec),
-        "bytes": sum(bytes_moved(workload.spec, workload.form(slot)[0], 4) for slot in slots),
+        "multiply_adds": work(workload, which),
+        "bytes": sum(bytes_moved(workload.spec, workload.form(slot)[0], 4) for slot in _computed(which)),
         "load": os.getloadavg()[0],
         "contenders": {c: {**facts, "samples": samples[c]} for c, (_, facts) in built.items()},
     }
@@ -114,14 +123,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit("nothing to measure: no layer of both libraries has that name.")
     try:
         done = results.resume(args.out, machine.describe(_DTYPE))
+        todo = [(w, p) for w, p in todo if not results.measured(done, (w.name, p, _DTYPE), work(w, p))]
     except ValueError as error:
         sys.exit(str(error))
     with progress() as bar:
         task = bar.add_task("", total=len(todo))
         for workload, which in todo:
             bar.update(task, description=f"{workload.name} {which}")
-            if (workload.name, which, _DTYPE) not in done:
-                results.append(args.out, measure(workload, which, args.rounds, args.budget_ms / 1e3))
+            results.append(args.out, measure(workload, which, args.rounds, args.budget_ms / 1e3))
             bar.advance(task)
 
 

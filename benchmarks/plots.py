@@ -100,9 +100,9 @@ def _roofline(rows: Sequence[Row], roofs: dict[str, float]) -> Any:
     )
     axes.annotate(
         f"memory, {stream:.0f} GB/s",
-        (ends[0], stream * ends[0]),
-        (6, 0),
-        va="top",
+        (peak / stream / 2, peak / 2),
+        (-8, 4),
+        ha="right",
         textcoords="offset points",
     )
     for row, x, y in zip(timed, intensity, rates, strict=True):

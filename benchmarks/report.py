@@ -32,13 +32,24 @@ def _machine(results: Results) -> list[str]:
         f"- {first['date'][:10]}, {first['processor']}, {first['cores']} cores, platform {first['platform']}",
         f"- {versions}",
         f"- revision {', '.join(revisions)}",
-        f"- {len(results.headers)} session(s), load {min(loads):.1f} to {max(loads):.1f}"
-        if loads
-        else "- no rows",
+        f"- {len(results.headers)} session(s), load {min(loads):.1f} to {max(loads):.1f}",
+        *_warning(loads, first["cores"]),
         "",
         "Times are minima of all samples; ± is the middle half of the rounds' ratios to stock, relative to "
         "their median. A ratio below 1 is in jaxconv's favour.",
         "",
+    ]
+
+
+def _warning(loads: list[float], cores: int) -> list[str]:
+    """Says how many rows were measured while others computed too; the programs alone load all cores."""
+    busy = sum(load > cores + 1 for load in loads)
+    if not busy:
+        return []
+    return [
+        f"- **{busy} of {len(loads)} rows were measured on a busy machine.** A team of threads that waits "
+        "for its slowest member, PyTorch's above all, loses whole time slices there: small operators look "
+        "many times slower than they are."
     ]
 
 

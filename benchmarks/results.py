@@ -125,6 +125,22 @@ def resume(path: Path, header: dict[str, Any]) -> dict[Key, Row]:
     return {row.key: row for row in results.rows}
 
 
+def measured(rows: dict[Key, Row], key: Key, multiply_adds: int) -> bool:
+    """Whether a row is there already.
+
+    Raises:
+      ValueError: if it is, but was measured on arrays of another size.
+    """
+    if key not in rows:
+        return False
+    if (before := rows[key].data["multiply_adds"]) != multiply_adds:
+        raise ValueError(
+            f"{rows[key].label} was measured with {before:,} multiply-adds and has {multiply_adds:,} now; "
+            "name another --out."
+        )
+    return True
+
+
 def append(path: Path, entry: dict[str, Any]) -> None:
     """Adds one line, which is in the file when this returns."""
     with path.open("a") as file:

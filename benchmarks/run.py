@@ -102,15 +102,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit("nothing to measure: no workload has that name and those tags.")
     try:
         done = results.resume(args.out, machine.describe(args.dtype))
+        todo = [
+            (w, slot)
+            for w, slot in todo
+            if not results.measured(done, (w.name, slot, args.dtype), multiply_adds(w.spec))
+        ]
     except ValueError as error:
         sys.exit(str(error))
     with progress() as bar:
         task = bar.add_task("", total=len(todo))
         for workload, slot in todo:
             bar.update(task, description=f"{workload.name} {slot}")
-            if (workload.name, slot, args.dtype) not in done:
-                row = measure(workload, slot, contenders, args.dtype, args.rounds, args.budget_ms / 1e3)
-                results.append(args.out, row)
+            row = measure(workload, slot, contenders, args.dtype, args.rounds, args.budget_ms / 1e3)
+            results.append(args.out, row)
             bar.advance(task)
 
 

@@ -161,12 +161,12 @@ def better_choices(rows: Sequence[Row]) -> list[str]:
     """Where an algorithm that was forced beats the planner's choice by more than the noise."""
     found = []
     for row in rows:
-        forced = {c: row.ratio(c, "jaxconv") for c in row.data["contenders"] if c.startswith("jaxconv:")}
-        timed = {name: ratio for name, ratio in forced.items() if ratio}
+        chosen = row.facts("jaxconv").get("algorithm", "")
+        others = {c for c in row.data["contenders"] if c.startswith("jaxconv:")} - {f"jaxconv:{chosen}"}
+        timed = {name: ratio for name in sorted(others) if (ratio := row.ratio(name, "jaxconv"))}
         if timed:
             best = min(timed, key=lambda name: timed[name])
             if timed[best] < 1 - NOISE:
-                chosen = row.facts("jaxconv").get("algorithm", "")
                 found.append((row.label, chosen, best.partition(":")[2], timed[best]))
     found.sort(key=lambda entry: entry[-1])
     return table(
