@@ -11,6 +11,7 @@ import dataclasses
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from flax import nnx
 
 import jaxconv
 from jaxconv.geometry import Slot, bytes_moved, multiply_adds
+from jaxconv.nn import CheckerboardWarning
 
 from . import machine, results
 from .contenders import arrays
@@ -52,7 +54,9 @@ def layer(contender: str, workload: Workload) -> nnx.Module:
     }
     sizes = workload.in_features, workload.out_features, workload.kernel
     if workload.transposed:
-        return library.ConvTranspose(*sizes, **options)
+        with warnings.catch_warnings():  # networks have such kernels, whatever one may think of them
+            warnings.simplefilter("ignore", CheckerboardWarning)
+            return library.ConvTranspose(*sizes, **options)
     return library.Conv(*sizes, feature_group_count=workload.groups, **options)
 
 

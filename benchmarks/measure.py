@@ -40,7 +40,7 @@ def interleave(
                 block = _block(calls[name], expected[name], budget_s)
                 expected[name] = min(expected[name], *block)
                 samples[name].append(block)
-            order = [*order[1:], order[0]]  # nobody always follows the same one
+            order = order[1:] + order[:1]  # nobody always follows the same one
             gc.collect()
     finally:
         if collecting:
