@@ -63,6 +63,15 @@ def arrays(workload: Workload, seed: int = 0) -> dict[Array, np.ndarray]:
     return found
 
 
+def check_name(name: str) -> None:
+    """Raises ValueError unless there is a contender of that name."""
+    if name not in ("stock", "torch", "jaxconv", *(f"jaxconv:{algorithm}" for algorithm in ALGORITHMS)):
+        raise ValueError(
+            f"contender {name!r} is not known; use stock, torch, jaxconv or jaxconv:ALGORITHM with one of "
+            f"{', '.join(ALGORITHMS)}."
+        )
+
+
 def build(name: str, workload: Workload, slot: Slot, given: Arrays, dtype: str) -> Contender:
     """The contender of that name.
 
@@ -70,21 +79,14 @@ def build(name: str, workload: Workload, slot: Slot, given: Arrays, dtype: str) 
       Refused: if it cannot compute this slot, or its library is not installed.
       ValueError: if there is no contender of that name.
     """
+    check_name(name)
     if name == "stock":
         return _stock(workload, slot, given, dtype)
     if name == "torch":
         from .contenders_torch import torch_contender
 
         return torch_contender(workload, slot, given, dtype)
-    if name == "jaxconv":
-        return _jaxconv(workload, slot, given, dtype, None)
-    prefix, _, algorithm = name.partition(":")
-    if prefix != "jaxconv" or algorithm not in ALGORITHMS:
-        raise ValueError(
-            f"contender {name!r} is not known; use stock, torch, jaxconv or jaxconv:ALGORITHM with one of "
-            f"{', '.join(ALGORITHMS)}."
-        )
-    return _jaxconv(workload, slot, given, dtype, algorithm)
+    return _jaxconv(workload, slot, given, dtype, name.partition(":")[2] or None)
 
 
 def tolerance(workload: Workload, slot: Slot, dtype: str) -> float:

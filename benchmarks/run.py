@@ -21,7 +21,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from jaxconv.geometry import Slot, bytes_moved, multiply_adds
 
 from . import machine, results
-from .contenders import ALGORITHMS, Contender, Refused, arrays, build, relative_error, tolerance
+from .contenders import ALGORITHMS, Contender, Refused, arrays, build, check_name, relative_error, tolerance
 from .measure import interleave
 from .workloads import SLOTS, WORKLOADS, Workload, random_workloads
 
@@ -101,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not todo:
         sys.exit("nothing to measure: no workload has that name and those tags.")
     try:
+        for name in contenders:
+            check_name(name)
         done = results.resume(args.out, machine.describe(args.dtype))
         todo = [
             (w, slot)

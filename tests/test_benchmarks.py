@@ -131,6 +131,12 @@ def test_unknown_contenders_and_impossible_algorithms_say_so():
         build("jaxconv:winograd", SMALL[0], "forward", given, "float32")
 
 
+def test_a_run_of_unknown_contenders_does_not_start(tmp_path):
+    with pytest.raises(SystemExit, match="contender 'magic' is not known"):
+        run.main(["--out", str(tmp_path / "r.jsonl"), "--contenders", "jaxconv", "magic"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_relative_error_sees_wrong_shapes_and_nan():
     reference = np.array([1.0, -4.0], np.float32)
     assert relative_error(reference + np.float32([0.5, 0]), reference) == pytest.approx(0.125)

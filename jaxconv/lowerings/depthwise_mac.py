@@ -29,7 +29,8 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
     if multiplier > 1:
         x = jnp.repeat(x, multiplier, axis=-1)
     *outer, last = (a.kernel for a in spec.axes)
-    taps = kernel.reshape(*outer, last, spec.out_channels).astype(dtype)
+    ones = (1,) * (spec.rank + 1)
+    taps = kernel.reshape(*outer, last, *ones, spec.out_channels).astype(dtype)
 
     def row(index: tuple[Any, ...]) -> jax.Array:
         """All taps of the last axis, for one tap of the others."""

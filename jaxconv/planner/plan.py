@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
 from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, core_spec
 from . import rules
-from .precision import normalize_precision
+from .precision import normalize_precision, only_direct
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Plan:
     candidates: tuple[Candidate, ...]
 
     @property
-    def algorithm(self) -> str:
-        """Name of the chosen algorithm."""
-        return next(c.name for c in self.candidates if c.chosen)
+    def algorithm(self) -> str | None:
+        """Name of the chosen algorithm; None where nothing touches, so that the result is zeros."""
+        return next((c.name for c in self.candidates if c.chosen), None)
 
     def __str__(self) -> str:
         """The choice, one line for each candidate."""
@@ -79,6 +80,8 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
     """
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
+    if only_direct(target.precision):
+        return REGISTRY["direct"], f"precision {target.precision} is XLA's to give"
     for name, rule in (rules.CPU if target.platform == "cpu" else rules.ACCELERATOR)[slot]:
         able = REGISTRY[name].supports(slot, spec, target.dtype, target.precision) is None
         if able and (reason := rule(spec)):
@@ -140,19 +143,20 @@ def plan(
     if platform not in PLATFORMS:
         raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
     target = Target(platform, dtype, precision)
-    # As in `execute`, the choice is made for the part of the convolution where something touches.
-    inner, _ = core_spec(spec) or (spec, [])
-    chosen, reason = choose(slot, inner, target, algorithm)
-    candidates = tuple(
-        Candidate(
-            name,
-            name == chosen.name,
-            reason
-            if name == chosen.name
-            else lowering.supports(slot, spec, dtype, precision)
-            or f"applies, but {chosen.name} is preferred",
-        )
-        for name, lowering in REGISTRY.items()
-    )
     moved = bytes_moved(spec, slot, target.dtype.itemsize)
+    candidates = tuple(_candidates(slot, spec, target, algorithm))
     return Plan(spec, slot, target.platform, multiply_adds(spec), moved, candidates)
+
+
+def _candidates(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> Iterator[Candidate]:
+    # As in `execute`, the choice is made for the part of the convolution where something touches.
+    found = core_spec(spec)
+    chosen, why = choose(slot, found[0], target, algorithm) if found else (None, "")
+    for name, lowering in REGISTRY.items():
+        refusal = lowering.supports(slot, spec, target.dtype, target.precision)
+        if chosen is None:
+            yield Candidate(name, False, refusal or "not needed: nothing touches, the result is zeros")
+        elif name == chosen.name:
+            yield Candidate(name, True, why)
+        else:
+            yield Candidate(name, False, refusal or f"applies, but {chosen.name} is preferred")
