@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def measure(task: Task, rounds: int, budget_s: float, say: Callable[[str], None]
     samples = interleave(trainers, rounds, budget_s)
     return {
         "kind": "row",
-        "workload": {"name": task.name, "x_shape": task.x_shape, "options": task.options},
+        "workload": described(task),
         "tags": ["net"],
         "slot": SLOT,
         "dtype": DTYPE,
@@ -58,6 +59,24 @@ def measure(task: Task, rounds: int, budget_s: float, say: Callable[[str], None]
             for name, trainer in trainers.items()
         },
     }
+
+
+def described(task: Task) -> dict[str, Any]:
+    """The task as a file has it."""
+    return json.loads(json.dumps({"name": task.name, "x_shape": task.x_shape, "options": task.options}))
+
+
+def missing(rows: Mapping[results.Key, results.Row], wanted: Sequence[Task]) -> list[Task]:
+    """The tasks that have no row.
+
+    Raises:
+        ValueError: if one has, but of another size.
+    """
+    for task in wanted:
+        row = rows.get((task.name, SLOT, DTYPE))
+        if row and row.data["workload"] != described(task):
+            raise ValueError(f"{task.name} was measured at another size; name another --out.")
+    return [task for task in wanted if (task.name, SLOT, DTYPE) not in rows]
 
 
 def check(losses: dict[str, list[float]], parameters: dict[str, int]) -> None:
@@ -121,26 +140,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if args.rounds < 1:
         sys.exit(f"--rounds {args.rounds}: at least 1.")
-    todo = [task for task in tasks() if args.only.lower() in task.name.lower()]
-    if not todo:
+    wanted = [task for task in tasks() if args.only.lower() in task.name.lower()]
+    if not wanted:
         sys.exit(f"--only {args.only}: the nets are {', '.join(task.name for task in tasks())}.")
     try:
-        done = results.resume(args.out, header())
+        todo = missing(results.resume(args.out, header()), wanted)
     except ValueError as error:
         sys.exit(str(error))
     with progress() as bar:
-        line = bar.add_task("", total=len(todo))
+        line = bar.add_task("", total=len(wanted), completed=len(wanted) - len(todo))
         for task in todo:
-            if (task.name, SLOT, DTYPE) not in done:
-                results.append(
-                    args.out,
-                    measure(
-                        task,
-                        args.rounds,
-                        args.budget_ms / 1e3,
-                        lambda what, name=task.name: bar.update(line, description=f"{name}: {what}"),
-                    ),
-                )
+
+            def say(what: str, name: str = task.name) -> None:
+                bar.update(line, description=f"{name}: {what}")
+
+            results.append(args.out, measure(task, args.rounds, args.budget_ms / 1e3, say))
             bar.advance(line)
     Console().print(table([row for row in results.read(args.out).rows if row.key[1] == SLOT]))
 

@@ -444,11 +444,11 @@ def test_vmap_over_an_axis_sharded_on_an_explicit_mesh(rng):
     ],
 )
 def test_a_mesh_axis_shards_one_dimension_of_a_result(slot, specs, result, rng):
-    mesh = explicit_mesh()
+    mesh, case = explicit_mesh(), dataclasses.replace(MESHED, batch=2 * B)
     with jax.set_mesh(mesh):
-        args = put(mesh, operands(MESHED, slot, (), rng), specs)
+        args = put(mesh, operands(case, slot, (), rng), specs)
         with pytest.raises(ValueError, match=f"'model' would shard two dimensions of the {result} that"):
-            apply(MESHED, slot)(*args)
+            apply(case, slot)(*args)
 
 
 @pytest.mark.parametrize("slot", SLOTS)

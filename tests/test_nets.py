@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from benchmarks import results
 from benchmarks.net_tasks import build, count, make_objective, tasks, torch_weights
-from benchmarks.train import check, geometric_mean
-from benchmarks.trainers import JaxTrainer
+from benchmarks.train import check, geometric_mean, measure, missing, table
 
 TINY = {task.name: task for task in tasks(tiny=True)}
 each_net = pytest.mark.parametrize("name", TINY)
@@ -58,11 +59,20 @@ def test_torch_agrees(name: str) -> None:
         )
 
 
-def test_steps_learn() -> None:
-    trainers = {library: JaxTrainer(TINY["FSRCNN"], library) for library in ("jaxconv", "flax")}
-    losses = {library: [step() for _ in range(3)] for library, step in trainers.items()}
-    check(losses, {library: trainer.parameters for library, trainer in trainers.items()})
-    np.testing.assert_allclose(losses["jaxconv"], losses["flax"], rtol=1e-4)
+def test_measured_row_is_read_back(tmp_path: Path) -> None:
+    task, path, phases = TINY["FSRCNN"], tmp_path / "steps.jsonl", []
+    results.append(path, {"kind": "header"})
+    results.append(path, measure(task, rounds=2, budget_s=0, say=phases.append))
+    (row,) = results.read(path).rows
+    assert phases[-1] == "timing"
+    np.testing.assert_allclose(row.facts("jaxconv")["losses"], row.facts("flax")["losses"], rtol=1e-4)
+    assert [len(block) for block in row.facts("flax")["samples"]] == [1, 1]
+    ratio = row.ratio("jaxconv", "flax")
+    assert ratio is not None
+    assert [f"{ratio:.2f}"] * 2 == list(table([row]).columns[4].cells)
+    assert missing({row.key: row}, list(TINY.values())) == list(TINY.values())[1:]
+    with pytest.raises(ValueError, match="another size"):
+        missing({row.key: row}, tasks())
 
 
 @pytest.mark.parametrize(
