@@ -97,7 +97,7 @@ def tolerance(workload: Workload, slot: Slot, dtype: str) -> float:
     """
     form_slot, _ = workload.form(slot)
     contraction = multiply_adds(workload.spec) / math.prod(workload.spec.result_shape(form_slot))
-    bound = 64 * float(jnp.finfo(dtype).eps) * math.sqrt(max(contraction, 1))
+    bound = 32 * float(jnp.finfo(dtype).eps) * math.sqrt(max(contraction, 1))
     return min(bound, 0.05)
 
 
