@@ -98,10 +98,10 @@ _GROUPED = (
     Workload("convnext-depthwise", "ConvNeXt-T", 4, (56, 56), 96, 96, (7, 7), groups=96, quick=True),
     Workload("convnext-depthwise-last", "ConvNeXt-T", 1, (7, 7), 768, 768, (7, 7), groups=768),
     Workload("replknet-31x31", "RepLKNet-31B, half the image", 1, (28, 28), 128, 128, (31, 31), groups=128),
-    Workload("depthwise-124", "jax#23713, half the image", 1, (62, 62), 256, 256, (3, 3), groups=256),
+    Workload("depthwise-124", "jax#23713", 1, (124, 124), 256, 256, (3, 3), groups=256),
     Workload("depthwise-multiplier2", "Xception-like", 4, (28, 28), 64, 128, (3, 3), groups=64),
     Workload("resnext-8-groups", "ResNeXt", 4, (28, 28), 128, 128, (3, 3), groups=8, quick=True),
-    Workload("resnext50-stage1", "ResNeXt-50 32x4d", 2, (56, 56), 128, 128, (3, 3), groups=32),
+    Workload("resnext50-stage1", "ResNeXt-50 32x4d", 1, (56, 56), 128, 128, (3, 3), groups=32),
     Workload("resnext50-stage2-stride2", "ResNeXt-50", 1, (56, 56), 256, 256, (3, 3), stride=2, groups=32),
     Workload("shufflenet-1x1", "ShuffleNet, 3 groups", 4, (28, 28), 240, 240, (1, 1), groups=3),
     Workload("conformer-depthwise", "Conformer", 4, (1024,), 256, 256, (31,), groups=256, quick=True),
@@ -110,7 +110,7 @@ _GROUPED = (
         "mamba-depthwise", "Mamba", 1, (1024,), 768, 768, (4,), groups=768, padding="CAUSAL", quick=True
     ),
     Workload(
-        "long-convolution", "S4, half the length", 1, (1024,), 16, 16, (512,), groups=16, padding="CAUSAL"
+        "long-convolution", "S4, half the kernel", 1, (2048,), 16, 16, (512,), groups=16, padding="CAUSAL"
     ),
     Workload("wav2vec2-position", "wav2vec 2.0", 1, (100,), 768, 768, (128,), groups=16, padding=64),
 )
@@ -139,12 +139,12 @@ _TRANSPOSED_2D = (
     Workload("dcgan-last", "DCGAN", 8, (32, 32), 64, 3, (4, 4), stride=2, padding=1, transposed=True),
     Workload("fsrcnn-up", "FSRCNN", 4, (24, 24), 56, 1, (9, 9), stride=3, transposed=True, quick=True),
     Workload("fcn8s-up2", "FCN-8s", 2, (16, 16), 21, 21, (4, 4), stride=2, transposed=True),
-    Workload("fcn8s-up8", "FCN-8s", 1, (8, 8), 21, 21, (16, 16), stride=8, transposed=True, quick=True),
-    Workload("fcn32s-up32", "FCN-32s, 2 pixels", 1, (2, 2), 21, 21, (64, 64), stride=32, transposed=True),
+    Workload("fcn8s-up8", "FCN-8s", 1, (16, 16), 21, 21, (16, 16), stride=8, transposed=True, quick=True),
+    Workload("fcn32s-up32", "FCN-32s", 1, (7, 7), 21, 21, (64, 64), stride=32, transposed=True),
     Workload(
         "bilinear-up2", "FCN-8s, per class", 2, (28, 28), 21, 21, (4, 4), stride=2, groups=21, transposed=True
     ),
-    Workload("up16-k32", "jax#17464, 2 pixels", 1, (2, 2), 128, 32, (32, 32), stride=16, transposed=True),
+    Workload("up16-k32", "jax#17464", 1, (8, 8), 128, 32, (32, 32), stride=16, transposed=True),
 )
 _ONE_D = (
     Workload("hifigan-up1", "HiFi-GAN", 1, (32,), 512, 256, (16,), stride=8, padding=4, transposed=True),
@@ -174,7 +174,7 @@ _ONE_D = (
     ),
     Workload("stft", "STFT as a convolution", 4, (16000,), 1, 322, (320,), stride=160, padding=0),
     Workload(
-        "inverse-stft", "STFT's adjoint", 2, (16,), 322, 1, (320,), stride=160, padding=0, transposed=True
+        "inverse-stft", "STFT's adjoint", 2, (99,), 322, 1, (320,), stride=160, padding=0, transposed=True
     ),
     Workload("wav2vec2-first", "wav2vec 2.0", 1, (8000,), 1, 512, (10,), stride=5, padding=0),
     Workload("whisper-second", "Whisper tiny", 1, (1500,), 384, 384, (3,), stride=2, padding=1),
@@ -209,9 +209,9 @@ _THREE_D = (
     ),
     Workload(
         "up-3d-to-one-channel",
-        "jax#31662 and xla#34273, a quarter along each axis",
+        "jax#31662 and xla#34273, a quarter to a half along each axis",
         1,
-        (16, 16, 8),
+        (32, 32, 8),
         64,
         1,
         (3, 3, 3),
@@ -220,7 +220,7 @@ _THREE_D = (
         output_padding=1,
         transposed=True,
     ),
-    Workload("i3d-stem", "I3D, half the image", 1, (8, 56, 56), 3, 64, (7, 7, 7), stride=2),
+    Workload("i3d-stem", "I3D, an eighth of the image", 1, (8, 28, 28), 3, 64, (7, 7, 7), stride=2),
     Workload("r2plus1d-spatial", "R(2+1)D", 1, (8, 28, 28), 64, 144, (1, 3, 3)),
     Workload("r2plus1d-temporal", "R(2+1)D", 1, (8, 28, 28), 144, 64, (3, 1, 1)),
     Workload("x3d-depthwise", "X3D", 1, (8, 20, 20), 54, 54, (3, 3, 3), groups=54),

@@ -154,7 +154,7 @@ def normalize_transposed(
     name = name_of(padding)
     pads = [None] * rank if name else list(pairs(padding, rank))
     strides, dilations = per_axis(stride, rank, "stride"), per_axis(dilation, rank, "dilation")
-    extra = per_axis(output_padding or 0, rank, "output_padding")
+    extra = per_axis(0 if output_padding is None else output_padding, rank, "output_padding")
     wanted = [None] * rank if output_shape is None else per_axis(output_shape, rank, "output_shape")
     if output_shape is not None and any(extra):
         raise ValueError(

@@ -28,6 +28,7 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
     """From x (N, *s, C) and w (*k, 1, C m), y (N, *o, C m)."""
     x, kernel, dtype = product_operands(x, kernel, target)
     x, kernel = _repeated(spec, padded(spec, x).astype(dtype)), kernel.astype(dtype)
+    ones = (1,) * (spec.rank + 1)
 
     def row(x: jax.Array, w: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
         parts = [window(x, spec.axes, 1, t) * w[i] for i, t in enumerate(taps)]
@@ -35,11 +36,11 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
 
     taps = offsets(spec.axes)
     if len(taps) <= UNROLL:
-        return row(x, kernel.reshape(-1, spec.out_channels), taps).astype(target.dtype)
+        return row(x, kernel.reshape(-1, *ones, spec.out_channels), taps).astype(target.dtype)
     x, starts, length = _in_rows(spec, x)
     missing = -spec.axes[-1].kernel % length
     kernel = jnp.pad(kernel, [*[(0, 0)] * (spec.rank - 1), (0, missing), (0, 0), (0, 0)])
-    kernel = kernel.reshape(-1, length, spec.out_channels)
+    kernel = kernel.reshape(-1, length, *ones, spec.out_channels)
     taps = _row_taps(spec, length)
     zero = jnp.zeros_like(x, shape=spec.output_shape)
     y, _ = lax.scan(

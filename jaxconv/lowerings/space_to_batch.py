@@ -6,8 +6,8 @@ along every axis at once. A factor that stride and dilation share leaves inputs 
 are dropped, and the factor with them. The same parts serve all slots; the weight gradient adds them up, as it
 does any batch.
 
-Wins where XLA's convolution is slow for being dilated: off its CPU backend's fastest path, in weight
-gradients, in three dimensions. Multiply-adds: those of the form, plus the padding and the rounding of each
+Wins in three dimensions, where XLA's CPU backend is slow for a dilated kernel, and for some weight gradients;
+in one and two dimensions it is level with `direct` or behind by the copies. Multiply-adds: those of the form, plus the padding and the rounding of each
 axis to a multiple of its dilation. Workspace: a copy of each operand and of the result. Error: that of
 `direct`.
 

@@ -68,6 +68,8 @@ def conv_general_dilated(
         key = _exact(
             window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, batch_group_count
         )
+        if isinstance(dimension_numbers, list):
+            dimension_numbers = tuple(dimension_numbers)
         dtype = preferred_element_type and jax.dtypes.canonicalize_dtype(preferred_element_type)
         shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs))
         if key and (call := _translate(*shapes, key, dimension_numbers, dtype)):

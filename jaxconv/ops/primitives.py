@@ -79,14 +79,19 @@ def _partition(slot: Slot, spec: ConvSpec, a: ShapedArray, b: ShapedArray) -> Pa
         for role, name in zip(_ROLES[kind], (first, last), strict=True):
             parts.setdefault(role, name)
     first, last = (parts[role] for role in _ROLES[result])
-    if first is not None and first == last:
+    if twice := _mesh_axes(first) & _mesh_axes(last):
         raise ValueError(
-            f"mesh axis {first!r} would shard two dimensions of the {result} that {slot} returns; reshard "
-            "one of the operands."
+            f"mesh axis {min(twice)!r} would shard two dimensions of the {result} that {slot} returns; "
+            "reshard one of the operands."
         )
     names = [*(None,) * spec.rank, last]
     names.insert(len(names) - 1 if result == "kernel" else 0, first)
     return PartitionSpec(*names)
+
+
+def _mesh_axes(entry: str | tuple[str, ...] | None) -> set[str]:
+    """The names in one entry of a PartitionSpec."""
+    return set() if entry is None else {entry} if isinstance(entry, str) else set(entry)
 
 
 # The roles of the dimensions that are not spatial, and where the first stands once the last is taken off.

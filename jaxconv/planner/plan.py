@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import jax
@@ -12,7 +13,7 @@ from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
 from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, core_spec
 from . import rules
 from .measured import measured
-from .precision import normalize_precision
+from .precision import normalize_precision, only_direct
 from .table import duration
 
 
@@ -54,9 +55,9 @@ class Plan:
     candidates: tuple[Candidate, ...]
 
     @property
-    def algorithm(self) -> str:
-        """Name of the chosen algorithm."""
-        return next(c.name for c in self.candidates if c.chosen)
+    def algorithm(self) -> str | None:
+        """Name of the chosen algorithm; None where nothing touches, so that the result is zeros."""
+        return next((c.name for c in self.candidates if c.chosen), None)
 
     def __str__(self) -> str:
         """The choice, one line for each candidate."""
@@ -90,6 +91,8 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
     """
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
+    if only_direct(target.precision):
+        return REGISTRY["direct"], f"precision {target.precision} is XLA's to give"
     if found := measured(slot, spec, target):
         return REGISTRY[found.algorithm], found.reason
     for name, rule in (rules.CPU if target.platform == "cpu" else rules.ACCELERATOR)[slot]:
@@ -153,23 +156,24 @@ def plan(
     if platform not in PLATFORMS:
         raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
     target = Target(platform, dtype, precision)
-    # As in `execute`, the choice is made for the part of the convolution where something touches.
-    inner, _ = core_spec(spec) or (spec, [])
-    chosen, reason = choose(slot, inner, target, algorithm)
-    found = measured(slot, inner, target)
-    seconds = found.seconds if found else {}
-    candidates = tuple(
-        Candidate(
-            name,
-            name == chosen.name,
-            reason
-            if name == chosen.name
-            else lowering.supports(slot, spec, dtype, precision)
-            or f"applies, but {chosen.name} is preferred"
-            + (f"; measured: {duration(seconds[name])}" if name in seconds else ""),
-            seconds.get(name),
-        )
-        for name, lowering in REGISTRY.items()
-    )
     moved = bytes_moved(spec, slot, target.dtype.itemsize)
+    candidates = tuple(_candidates(slot, spec, target, algorithm))
     return Plan(spec, slot, target.platform, multiply_adds(spec), moved, candidates)
+
+
+def _candidates(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> Iterator[Candidate]:
+    # As in `execute`, the choice is made for the part of the convolution where something touches.
+    found = core_spec(spec)
+    chosen, why = choose(slot, found[0], target, algorithm) if found else (None, "")
+    table = measured(slot, found[0], target) if found else None
+    seconds = table.seconds if table else {}
+    for name, lowering in REGISTRY.items():
+        refusal = lowering.supports(slot, spec, target.dtype, target.precision)
+        if chosen is None:
+            yield Candidate(name, False, refusal or "not needed: nothing touches, the result is zeros")
+        elif name == chosen.name:
+            yield Candidate(name, True, why, seconds.get(name))
+        else:
+            took = f"; measured: {duration(seconds[name])}" if name in seconds else ""
+            reason = refusal or f"applies, but {chosen.name} is preferred{took}"
+            yield Candidate(name, False, reason, seconds.get(name))

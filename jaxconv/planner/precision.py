@@ -9,7 +9,7 @@ from jax import lax
 
 
 def normalize_precision(precision: Any) -> Any:
-    """None, a `lax.Precision`, a `lax.DotAlgorithmPreset`, or a pair of them.
+    """None, a `lax.Precision`, a `lax.DotAlgorithm` or a preset of one, or a pair of precisions.
 
     Args:
       precision: as in lax: one of these, its name, or a pair. None reads JAX's default of the moment.
@@ -27,7 +27,7 @@ def normalize_precision(precision: Any) -> Any:
     if precision is None:
         default: Any = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
         return None if default is None else _one(default)
-    if isinstance(precision, tuple | list):
+    if isinstance(precision, tuple | list) and not isinstance(precision, lax.DotAlgorithm):
         pair: list[Any] = list(precision)  # pyright: ignore[reportUnknownArgumentType]
         if len(pair) != 2:
             raise ValueError(
@@ -37,16 +37,22 @@ def normalize_precision(precision: Any) -> Any:
     return _one(precision)
 
 
+def only_direct(precision: Any) -> bool:
+    """Whether a precision is for XLA's own convolution alone: a backend may have no such matrix product."""
+    return isinstance(precision, lax.DotAlgorithm | lax.DotAlgorithmPreset)
+
+
 def _one(precision: Any) -> Any:
-    try:
-        return lax.Precision(precision)
-    except (ValueError, TypeError):
-        pass
     presets = lax.DotAlgorithmPreset
-    if isinstance(precision, presets):
+    if isinstance(precision, lax.Precision | lax.DotAlgorithm | presets):
         return precision
-    if isinstance(precision, str) and precision in presets.__members__:
-        return presets[precision]
+    if isinstance(precision, str):
+        if precision in presets.__members__:
+            return presets[precision]
+        try:
+            return lax.Precision(precision)
+        except ValueError:
+            pass
     known = ", ".join(repr(p.name.lower()) for p in lax.Precision)
     raise ValueError(
         f"precision={precision!r} is not known; use None, {known}, a name of "
