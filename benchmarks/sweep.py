@@ -21,7 +21,7 @@ from rich.progress import track
 from jaxconv.lowerings import REGISTRY, Target, core_spec
 from jaxconv.planner.key import Key
 
-from .machine import header
+from .machine import describe
 from .workload import SLOTS, Workload
 from .workloads import WORKLOADS, random_workloads
 
@@ -83,7 +83,7 @@ def main() -> None:
     args = parser.parse_args()
     workloads: tuple[Workload, ...] = random_workloads(args.random, args.seed) if args.random else WORKLOADS
     if not args.out.exists():
-        args.out.write_text(json.dumps(header()) + "\n")
+        args.out.write_text(json.dumps(describe("float32")) + "\n")
     lines = [json.loads(line) for line in args.out.read_text().splitlines()]
     done = {(row["workload"], row["slot"]) for row in lines[1:]}
     todo = [

@@ -15,6 +15,7 @@ from . import (
 from ._base import PLATFORMS as PLATFORMS
 from ._base import Lowering as Lowering
 from ._base import Target as Target
+from ._base import Work as Work
 from ._core import KINDS as KINDS
 from ._core import Kind as Kind
 from ._core import core_spec as core_spec

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target, Work
+from .table import duration
 
 CALLS = 1000
 # A prediction is about this good, so what is known to be XLA's own is left only for a gain beyond it.
@@ -72,3 +73,28 @@ def model(platform: str) -> dict[str, Any]:
     """The constants of a platform; empty where it was not measured."""
     file = importlib.resources.files(__package__ or "") / "models" / f"{platform}.json"
     return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def cheapest(
+    slot: Slot, spec: ConvSpec, target: Target, names: tuple[str, ...] = tuple(REGISTRY)
+) -> tuple[str, str] | None:
+    """The algorithm that the model prefers, and why; None where it knows nothing of `direct`.
+
+    Args:
+      slot: the array to compute.
+      spec: core geometry.
+      target: platform, dtype, precision.
+      names: the algorithms to choose from.
+
+    Returns:
+      Name and reason.
+    """
+    direct = predict("direct", slot, spec, target)
+    if direct is None:
+        return None
+    able = [n for n in names if REGISTRY[n].supports(slot, spec, target.dtype, target.precision) is None]
+    seconds = {n: s for n in able if (s := predict(n, slot, spec, target)) is not None}
+    name = min(seconds, key=lambda n: seconds[n])
+    if name == "direct" or seconds[name] > MARGIN * direct:
+        return "direct", f"cost model: {duration(direct)}"
+    return name, f"cost model: {duration(seconds[name])}, direct {duration(direct)}"

@@ -1,0 +1,131 @@
+"""Fit the cost model to sweeps: `python -m benchmarks.fit SWEEP.jsonl ... --out jaxconv/planner/models/cpu.json`.
+
+The constants are those of least relative error among the non-negative ones. A fifth of the workloads is held
+back; on it, and on the sweeps named by `--test`, the report compares the model's choice with the measured best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from jaxconv.lowerings import REGISTRY, Target
+from jaxconv.planner import cost
+from jaxconv.planner.key import Key
+
+# Fewer measurements than this fit no constants of their own; a more general kind's are taken.
+LEAST = 16
+HELD_BACK = 5  # one workload of so many
+
+Row = tuple[Key, dict[str, list[float]]]
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[tuple[str, Row]]]:
+    """The header, and for each line its workload, what was measured, and the seconds of the algorithms."""
+    head, *lines = map(json.loads, path.read_text().splitlines())
+    return head, [(line["workload"], (Key.parse(line["key"]), line["algorithms"])) for line in lines]
+
+
+def fit(rows: list[Row]) -> dict[str, Any]:
+    """The constants of each kind of program, and seconds of compilation for each operation."""
+    samples: dict[str, list[tuple[tuple[float, ...], float]]] = defaultdict(list)
+    compiled: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for key, algorithms in rows:
+        for name, (seconds, compile_seconds) in algorithms.items():
+            work = REGISTRY[name].work(key.slot, key.spec)
+            features = cost.features(work, key.slot, key.spec, key.dtype.itemsize)
+            for kind in cost.kinds(name, key.slot, key.spec):
+                samples[kind].append((features, seconds))
+            compiled[name].append((work.steps, compile_seconds))
+    run = {kind: _constants(pairs) for kind, pairs in sorted(samples.items()) if len(pairs) >= LEAST}
+    base = float(np.median([s for _, s in compiled["direct"]]))
+    each = {
+        name: float(np.median([max(0.0, s - base) / steps for steps, s in pairs]))
+        for name, pairs in sorted(compiled.items())
+    }
+    return {"run": run, "compile": {name: round(seconds, 6) for name, seconds in each.items()}}
+
+
+def _constants(pairs: list[tuple[tuple[float, ...], float]]) -> list[float]:
+    a = np.array([[f / seconds for f in features] for features, seconds in pairs])
+    weights = np.ones(len(pairs))
+    # Least squares of the relative error, then weighted towards that of the logarithm, which prefers neither
+    # too small nor too large predictions.
+    x = np.zeros(a.shape[1])
+    for _ in range(5):
+        x, _ = nnls(a * weights[:, None], weights)
+        weights = 1 / np.sqrt(np.clip(a @ x, 0.2, 5))
+    return [float(f"{v:.3g}") for v in x]
+
+
+def judge(rows: list[Row], title: str) -> dict[str, float]:
+    """How often the model's choice is the measured best, and what it costs where it is not."""
+    losses, gains, errors = [], [], []
+    for key, algorithms in rows:
+        target = Target("cpu", key.dtype, key.precision)
+        choice = cost.cheapest(key.slot, key.spec, target, tuple(algorithms))
+        name = choice[0] if choice else "direct"
+        seconds = {n: s for n, (s, _) in algorithms.items()}
+        losses.append(seconds[name] / min(seconds.values()))
+        gains.append(seconds[name] / seconds["direct"])
+        for n, s in seconds.items():
+            predicted = cost.predict(n, key.slot, key.spec, target)
+            errors.append(abs(np.log(predicted / s)) if predicted else np.nan)
+    loss, gain = np.array(losses), np.array(gains)
+    result = {
+        "slots": len(rows),
+        "best": float(np.mean(loss < 1.03)),
+        "loss_mean": float(np.exp(np.log(loss).mean())),
+        "loss_median": float(np.median(loss)),
+        "loss_worst": float(loss.max()),
+        "to_direct": float(np.exp(np.log(gain).mean())),
+        "to_direct_worst": float(gain.max()),
+        "to_direct_above_1.05": float(np.mean(gain > 1.05)),
+        "error_median": float(np.exp(np.nanmedian(errors))),
+    }
+    print(f"{title}: " + ", ".join(f"{k} {v:.3g}" for k, v in result.items()))
+    for i in np.argsort(-loss)[:8]:
+        key, algorithms = rows[i]
+        name = (
+            cost.cheapest(key.slot, key.spec, Target("cpu", key.dtype, None), tuple(algorithms)) or ["direct"]
+        )[0]
+        times = ", ".join(
+            f"{n} {1e3 * s:.3g}" for n, (s, _) in sorted(algorithms.items(), key=lambda p: p[1])
+        )
+        print(f"  {loss[i]:.2f} {key}: {name}; ms: {times}")
+    return result
+
+
+def main() -> None:
+    """Fit, write, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sweeps", type=Path, nargs="+")
+    parser.add_argument("--test", type=Path, nargs="*", default=[], help="sweeps that are judged only")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    found = [read(path) for path in args.sweeps]
+    lines = [line for _, rows in found for line in rows]
+    held = {name: zlib.crc32(name.encode()) % HELD_BACK == 0 for name, _ in lines}
+    train = [row for name, row in lines if not held[name]]
+    head = found[0][0]
+    device = {k: head[k] for k in ("processor", "cores", "versions")}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"device": device, **fit(train)}, indent=1) + "\n")
+    cost.model.cache_clear()
+    judge(train, "fitted")
+    judge([row for name, row in lines if held[name]], "held back")
+    for path in args.test:
+        judge([row for _, row in read(path)[1]], path.stem)
+
+
+if __name__ == "__main__":
+    main()
