@@ -7,9 +7,9 @@ are dropped, and the factor with them. The same parts serve all slots; the weigh
 does any batch.
 
 Wins in three dimensions, where XLA's CPU backend is slow for a dilated kernel, and for some weight gradients;
-in one and two dimensions it is level with `direct` or behind by the copies. Multiply-adds: those of the form, plus the padding and the rounding of each
-axis to a multiple of its dilation. Workspace: a copy of each operand and of the result. Error: that of
-`direct`.
+in one and two dimensions it is level with `direct`, or behind by the copies. Multiply-adds: those of the
+form, plus the padding and the rounding of each axis to a multiple of its dilation. Workspace: a copy of each
+operand and of the result. Error: that of `direct`.
 
 References:
   Chen et al.: DeepLab. 2018, doi:10.1109/TPAMI.2017.2699184 (section 3.1 deinterlaces the map so).
