@@ -64,7 +64,6 @@ def test_some_case_tries_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "slot", "spec", "words"),
     [
-        ("shifted_matmul", "input_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3),)), "shifted_matmul computes"),
         (
             "zero_insertion",
             "forward",
