@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
 from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, core_spec
-from . import rules
+from . import cost, rules
 from .measured import measured
 from .precision import normalize_precision, only_direct
 from .table import duration
@@ -86,8 +86,8 @@ def why_not(algorithm: Any, slot: Slot, spec: ConvSpec, dtype: Any, precision: A
 def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> tuple[Lowering, str]:
     """The algorithm for a slot on a target, and the reason; a forced one has been found able before.
 
-    The order is: forced, measured (by the active tables, then by the one of this device kind), the rules of
-    the platform, `direct`.
+    The order is: forced, measured (by the active tables, then by the one of this device kind), what is known
+    of the platform for certain, what the cost model predicts, `direct`.
     """
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
@@ -99,6 +99,8 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
         able = REGISTRY[name].supports(slot, spec, target.dtype, target.precision) is None
         if able and (reason := rule(spec)):
             return REGISTRY[name], reason
+    if predicted := cost.cheapest(slot, spec, target):
+        return REGISTRY[predicted[0]], predicted[1]
     return REGISTRY["direct"], "XLA's own convolution"
 
 
