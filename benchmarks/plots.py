@@ -73,8 +73,8 @@ def _named(rows: Sequence[Row], slot: str) -> Any:
     axes.axvline(1, color="black", linewidth=1)
     axes.grid(axis="y", color="#eeeeee", linewidth=0.6)
     axes.set_xlabel("time of jaxconv / time of the other; left of 1 jaxconv is faster")
-    axes.set_title(f"{slot}: workload [algorithm]")
-    axes.legend(loc="lower right", framealpha=1)
+    axes.set_title(f"{slot}: workload [algorithm]", loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure
 
 
@@ -120,5 +120,5 @@ def _roofline(rows: Sequence[Row], roofs: dict[str, float]) -> Any:
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte that has to move", ylabel="GFLOP/s")
     axes.set_title("Roofline of jaxconv's operators")
     axes.grid(True, color="#dddddd", linewidth=0.6)
-    axes.legend(loc="lower right", framealpha=1)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
