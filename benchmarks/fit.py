@@ -1,7 +1,7 @@
-"""Fit the cost model to sweeps: `python -m benchmarks.fit SWEEP.jsonl ... --out jaxconv/planner/models/cpu.json`.
+"""Fit the cost model to sweeps: `python -m benchmarks.fit SWEEP.jsonl ... --out MODEL.json`.
 
 The constants are those of least relative error among the non-negative ones. A fifth of the workloads is held
-back; on it, and on the sweeps named by `--test`, the report compares the model's choice with the measured best.
+back; on it, and on the sweeps named by `--test`, the model's choice is compared with the measured best.
 """
 
 from __future__ import annotations

@@ -20,4 +20,5 @@ Algorithm = Literal[
     "winograd",
     "fft",
     "space_to_batch",
+    "per_group",
 ]

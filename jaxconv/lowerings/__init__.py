@@ -6,6 +6,7 @@ from . import (
     fft,
     im2col,
     overlap_add,
+    per_group,
     shifted_matmul,
     space_to_batch,
     subpixel,
@@ -32,5 +33,6 @@ _ALGORITHMS = (
     winograd,
     fft,
     space_to_batch,
+    per_group,
 )
 REGISTRY: dict[str, Lowering] = {algorithm.LOWERING.name: algorithm.LOWERING for algorithm in _ALGORITHMS}

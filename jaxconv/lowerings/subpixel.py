@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
-from . import direct
+from . import depthwise_mac, direct
 from ._base import Lowering, Target, Work
 from ._core import on_core
 from .kernels import adjoint_kernel
@@ -73,15 +73,26 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
 
 
 def _as_channels(spec: ConvSpec) -> bool:
-    """Whether all phases are one convolution: always, if that costs nothing, or eight small ones would be."""
+    """Whether all phases are one convolution.
+
+    They are where that costs nothing, where they are many, and where it is depthwise, so that products are
+    not what costs.
+    """
     if any(a.dilation > 1 for a in spec.axes):
         return False
+    if _inner(spec) is not direct.LOWERING:
+        return True
     return all(a.kernel % a.stride == 0 for a in spec.axes) or math.prod(a.stride for a in spec.axes) > 8
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
     del slot
     return (_channels if _as_channels(spec) else _parts)(spec, target, g, kernel)
+
+
+def _inner(spec: ConvSpec) -> Lowering:
+    """What convolves to channels."""
+    return (depthwise_mac if spec.depthwise and spec.out_channels == spec.groups else direct).LOWERING
 
 
 def _blocks(axis: Axis) -> tuple[int, int, int]:
@@ -113,7 +124,7 @@ def _channels(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -
     kernel = kernel.reshape(*(n for pair in zip(taps, strides, strict=True) for n in pair), i, groups, o)
     order = (*range(0, 2 * rank, 2), 2 * rank + 2, 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
     kernel = lax.rev(jnp.transpose(kernel, order), tuple(range(rank)))
-    y = on_core(direct.LOWERING.run, "forward", small, target, g, kernel.reshape(small.kernel_shape))
+    y = on_core(_inner(spec).run, "forward", small, target, g, kernel.reshape(small.kernel_shape))
     # N m1 m2 ... G p1 p2 ... I -> N (m1 p1) (m2 p2) ... (G I)
     y = y.reshape(*y.shape[:-1], groups, *strides, i)
     order = (0, *(axis for j in range(1, rank + 1) for axis in (j, rank + 1 + j)), rank + 1, 2 * rank + 2)
@@ -163,7 +174,7 @@ def _phase(
 def _work(slot: Slot, spec: ConvSpec) -> Work:
     del slot
     if _as_channels(spec):
-        small = direct.LOWERING.work("forward", _channel_spec(spec))
+        small = _inner(spec).work("forward", _channel_spec(spec))
         shuffled = math.prod(spec.input_shape)
         return dataclasses.replace(small, moved=small.moved + 2 * shuffled, workspace=shuffled, steps=6)
     phases = math.prod(a.stride for a in spec.axes)
