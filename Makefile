@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 DEMO_DIR ?= runs/demo
+BENCH_DIR ?= runs/bench
 PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -12,11 +13,11 @@ PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick parity lint format clean
+.PHONY: help demo test quick parity bench bench-full lint format clean
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-examples ## train a x3 super-resolution network on photographs, leave the results in runs/demo
 	$(PY) -m examples.super_resolution demo --out $(DEMO_DIR)
@@ -31,6 +32,18 @@ parity: $(VENV)/.installed-test $(VENV)/.installed-torch ## compare with PyTorch
 	@if $(PY) -c "import torch" 2>/dev/null; \
 	then $(PYTEST) tests/test_torch_parity.py $(PYTEST_ARGS); \
 	else echo "parity skipped: $(TORCH) is installed on Python 3.11 only; recorded results are part of 'make test'"; fi
+
+bench: $(VENV)/.installed-bench $(VENV)/.installed-torch ## time the operators of some layers against stock JAX and PyTorch, leave a report in runs/bench
+	@mkdir -p $(BENCH_DIR)
+	$(PY) -m benchmarks.run --quick --out $(BENCH_DIR)/quick.jsonl
+	$(PY) -m benchmarks.report $(BENCH_DIR)/quick.jsonl --out $(BENCH_DIR)/quick
+
+bench-full: $(VENV)/.installed-bench $(VENV)/.installed-torch ## the same of all layers, of 100 random ones, and of whole training steps
+	@mkdir -p $(BENCH_DIR)
+	$(PY) -m benchmarks.run --out $(BENCH_DIR)/operators.jsonl
+	$(PY) -m benchmarks.run --random 100 --seed 1 --out $(BENCH_DIR)/operators.jsonl
+	$(PY) -m benchmarks.train --out $(BENCH_DIR)/training.jsonl
+	$(PY) -m benchmarks.report $(BENCH_DIR)/operators.jsonl --out $(BENCH_DIR)/full
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .

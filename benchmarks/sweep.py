@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import track
 
+from jaxconv.geometry import Slot
 from jaxconv.lowerings import REGISTRY, Target, core_spec
 from jaxconv.planner.key import Key
 
@@ -86,7 +87,7 @@ def main() -> None:
         args.out.write_text(json.dumps(describe("float32")) + "\n")
     lines = [json.loads(line) for line in args.out.read_text().splitlines()]
     done = {(row["workload"], row["slot"]) for row in lines[1:]}
-    todo = [
+    todo: list[tuple[Workload, Slot]] = [
         (w, slot)
         for w in workloads
         for slot in SLOTS
