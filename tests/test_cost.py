@@ -1,0 +1,110 @@
+"""The cost model: what it prices, what it falls back on, and that its choice can be made."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import pytest
+
+import jaxconv
+from jaxconv.geometry import Axis, ConvSpec, multiply_adds
+from jaxconv.lowerings import REGISTRY, Target, Work, core_spec
+from jaxconv.planner import cost
+from tests.cases import CASES, SLOTS
+from tests.test_lowerings import spec_of
+
+CPU = Target("cpu", jnp.dtype("float32"))
+DENSE = ConvSpec(4, 64, 64, 1, (Axis(28, 3, lo=1, hi=1),) * 2)
+DEPTHWISE = ConvSpec(4, 128, 128, 128, (Axis(56, 3, lo=1, hi=1),) * 2)
+
+
+@pytest.fixture
+def constants(monkeypatch):
+    """A model of our own: what it says of each kind of program."""
+
+    def use(run: dict[str, list[float]], compiled: dict[str, float] | None = None):
+        monkeypatch.setattr(cost, "model", lambda _: {"run": run, "compile": compiled or {}})
+
+    return use
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_no_algorithm_does_less_than_winograds_share_of_the_products(name, slot):
+    for case in CASES:
+        found = core_spec(spec_of(case))
+        if found is None or REGISTRY[name].supports(slot, found[0], jnp.float32, None):
+            continue
+        work = REGISTRY[name].work(slot, found[0])
+        assert min(work.moved, work.workspace) >= 0
+        assert work.steps >= 1
+        if name not in ("winograd", "fft"):
+            assert work.multiply_adds >= multiply_adds(found[0]), (case.name, work)
+
+
+def test_features_are_of_the_dots_and_of_the_data():
+    work = Work(((2, 3, 5, 7),), moved=11, workspace=13, steps=17)
+    spec = ConvSpec(1, 2, 3, 1, (Axis(4, 2),))
+    data = 4 * 2 + 2 * 2 * 3 + 3 * 3
+    assert cost.features(work, "forward", spec, 4) == (1, 17, 210, 30, 70, 42, 11, data)
+    assert cost.features(work, "forward", spec, 8) == (1, 17, 420, 60, 140, 84, 22, 2 * data)
+
+
+def test_a_special_kind_goes_before_a_general_one(constants):
+    call = [1.0] + [0.0] * 7
+    constants({"direct forward": call})
+    assert cost.predict("direct", "forward", DENSE, CPU) == 1.0
+    constants({"direct forward": call, "direct forward dense 2-d plain": [2 * c for c in call]})
+    assert cost.predict("direct", "forward", DENSE, CPU) == 2.0
+    assert cost.predict("direct", "forward", DEPTHWISE, CPU) == 1.0
+    assert cost.predict("fft", "forward", DENSE, CPU) is None
+
+
+def test_the_cheapest_by_a_margin_is_taken(constants):
+    call = [1.0] + [0.0] * 7
+    for share, name in ((0.99 * cost.MARGIN, "im2col"), (1.01 * cost.MARGIN, "direct")):
+        constants({"direct forward": call, "im2col forward": [share * c for c in call]})
+        assert cost.cheapest("forward", DENSE, CPU)[0] == name
+    constants({})
+    assert cost.cheapest("forward", DENSE, CPU) is None
+
+
+def test_compilation_is_paid_back(constants):
+    call = [1.0] + [0.0] * 7
+    run = {"direct forward": call, "im2col forward": [c / 2 for c in call]}
+    steps = REGISTRY["im2col"].work("forward", DENSE).steps
+    for seconds, name in ((0.3, "im2col"), (0.5, "direct")):
+        constants(run, {"im2col": seconds * cost.CALLS / steps})
+        assert cost.cheapest("forward", DENSE, CPU)[0] == name
+
+
+def test_what_is_refused_is_not_taken(constants):
+    call = [1.0] + [0.0] * 7
+    constants({"direct forward": call, "winograd forward": [c / 9 for c in call]})
+    assert cost.cheapest("forward", DENSE, CPU)[0] == "winograd"
+    half = Target("cpu", jnp.dtype("bfloat16"))
+    assert cost.cheapest("forward", DENSE, half)[0] == "direct"
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_the_shipped_model_knows_every_case(slot):
+    for case in CASES:
+        found = core_spec(spec_of(case))
+        if found is not None:
+            choice = cost.cheapest(slot, found[0], CPU)
+            assert choice is not None
+            assert REGISTRY[choice[0]].supports(slot, found[0], CPU.dtype, None) is None
+
+
+def test_the_shipped_model_leaves_xla_where_it_is_known_to_be_slow():
+    assert jaxconv.plan(DEPTHWISE, platform="cpu").algorithm == "depthwise_mac"
+    assert jaxconv.plan(DEPTHWISE, platform="cpu", slot="weight_grad").algorithm != "direct"
+    grouped = ConvSpec(4, 128, 128, 8, (Axis(28, 3, lo=1, hi=1),) * 2)
+    assert jaxconv.plan(grouped, platform="cpu", slot="weight_grad").algorithm != "direct"
+
+
+def test_other_platforms_have_no_model_yet():
+    assert cost.model("tpu") == {}
+    assert cost.cheapest("forward", DENSE, Target("tpu", jnp.dtype("float32"))) is None
+    assert math.isfinite(cost.predict("direct", "forward", DENSE, CPU))
