@@ -57,11 +57,11 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     x, g = _repeated(spec, padded(spec, x).astype(dtype)), g.astype(dtype)
 
     def row(x: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
-        """One pass over x and g for all of these taps."""
+        """One pass over x and g for all of these taps, which adds up lines, then the sum of all lines."""
         products = [window(x, spec.axes, 1, t) * g for t in taps]
         zeros = [jnp.zeros((), dtype)] * len(taps)
-        sums = lax.reduce(products, zeros, lambda a, b: list(map(lax.add, a, b)), range(g.ndim - 1))
-        return jnp.stack(sums)
+        sums = lax.reduce(products, zeros, lambda a, b: list(map(lax.add, a, b)), (g.ndim - 2,))
+        return jnp.stack(sums).sum(range(1, g.ndim - 1))
 
     taps = offsets(spec.axes)
     if len(taps) <= UNROLL:
