@@ -177,12 +177,14 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
         small = _inner(spec).work("forward", _channel_spec(spec))
         shuffled = math.prod(spec.input_shape)
         return dataclasses.replace(small, moved=small.moved + 2 * shuffled, workspace=shuffled, steps=6)
-    phases = math.prod(a.stride for a in spec.axes)
-    m, g = spec.batch * math.prod(-(-a.size // a.stride) for a in spec.axes), spec.groups
-    taps = -(-math.prod(a.kernel for a in spec.axes) // phases)
-    dot = (phases * g, m, taps * spec.out_channels // g, spec.in_channels // g)
-    moved = 4 * math.prod(spec.input_shape)
-    return Work((dot,), moved, math.prod(spec.input_shape), steps=3 * phases + 3)
+    g, shuffled = spec.groups, math.prod(spec.input_shape)
+    dots: list[tuple[int, int, int, int]] = []
+    for combination in itertools.product(*(phases(a) for a in spec.axes)):
+        axes = [p.axis for p in combination if p.axis is not None]
+        if len(axes) == spec.rank:
+            m, taps = (math.prod(n) for n in zip(*((a.out, a.kernel) for a in axes), strict=True))
+            dots.append((g, spec.batch * m, taps * spec.out_channels // g, spec.in_channels // g))
+    return Work(tuple(dots), 4 * shuffled, shuffled, steps=3 * len(dots) + 3)
 
 
 LOWERING = Lowering("subpixel", _supports, _run, _work)
