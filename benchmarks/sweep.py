@@ -81,20 +81,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random workloads")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--quick", action="store_true", help="the workloads of a quick run only")
     args = parser.parse_args()
     workloads: tuple[Workload, ...] = random_workloads(args.random, args.seed) if args.random else WORKLOADS
     if not args.out.exists():
-        args.out.write_text(json.dumps(describe("float32")) + "\n")
+        args.out.write_text(json.dumps(describe(args.dtype)) + "\n")
     lines = [json.loads(line) for line in args.out.read_text().splitlines()]
     done = {(row["workload"], row["slot"]) for row in lines[1:]}
     todo: list[tuple[Workload, Slot]] = [
         (w, slot)
         for w in workloads
         for slot in SLOTS
-        if args.only in w.name and (w.name, slot) not in done and core_spec(w.spec)
+        if args.only in w.name
+        and (w.quick or not args.quick)
+        and (w.name, slot) not in done
+        and core_spec(w.spec)
     ]
     for w, slot in track(todo, "measuring"):
-        key = Key.of(w.form(slot)[0], w.spec, jnp.float32, None)
+        key = Key.of(w.form(slot)[0], w.spec, args.dtype, None)
         assert key is not None
         found = measure(key, args.rounds)
         row = {"workload": w.name, "slot": slot, "key": str(key), "algorithms": found}

@@ -73,7 +73,7 @@ class Lowering:
     name: str
     supports: Callable[[Slot, ConvSpec, Any, Any], str | None]
     run: Callable[[Slot, ConvSpec, Target, jax.Array, jax.Array], jax.Array]
-    work: Callable[[Slot, ConvSpec], Work] = lambda *_: Work()
+    work: Callable[[Slot, ConvSpec], Work]
 
 
 def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
