@@ -13,16 +13,20 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from scipy.optimize import nnls
 
 from jaxconv.lowerings import REGISTRY, Target
 from jaxconv.planner import cost
 from jaxconv.planner.key import Key
+from jaxconv.planner.table import Table
 
 # Fewer measurements than this fit no constants of their own; a more general kind's are taken.
 LEAST = 16
 HELD_BACK = 5  # one workload of so many
+# A measured gain below this is taken for noise, and XLA keeps its own convolution.
+NOISE = 0.95
 
 Row = tuple[Key, dict[str, list[float]]]
 
@@ -103,6 +107,20 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
     return result
 
 
+def table(paths: list[Path]) -> Table:
+    """What the sweeps measured, without the algorithms whose compilation a thousand calls don't pay back."""
+    seconds: dict[str, dict[str, float]] = {}
+    for path in paths:
+        head, lines = read(path)
+        for _, (key, algorithms) in lines:
+            total = {name: run + compiled / cost.CALLS for name, (run, compiled) in algorithms.items()}
+            best = min(total, key=lambda name: total[name])
+            # What is slower than both of these is never chosen.
+            kept = {"direct", best if total[best] < NOISE * total["direct"] else "direct"}
+            seconds[str(key)] = {name: float(f"{algorithms[name][0]:.4g}") for name in sorted(kept)}
+    return Table("cpu", jax.devices("cpu")[0].device_kind, head["versions"]["jaxlib"], seconds)
+
+
 def main() -> None:
     """Fit, write, report."""
     parser = argparse.ArgumentParser(
@@ -111,6 +129,7 @@ def main() -> None:
     parser.add_argument("sweeps", type=Path, nargs="+")
     parser.add_argument("--test", type=Path, nargs="*", default=[], help="sweeps that are judged only")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--table", type=Path, help="a tuning table of the sweeps that are judged only")
     args = parser.parse_args()
     found = [read(path) for path in args.sweeps]
     lines = [line for _, rows in found for line in rows]
@@ -125,6 +144,8 @@ def main() -> None:
     judge([row for name, row in lines if held[name]], "held back")
     for path in args.test:
         judge([row for _, row in read(path)[1]], path.stem)
+    if args.table:
+        table(args.test).save(args.table)
 
 
 if __name__ == "__main__":
