@@ -18,12 +18,12 @@ import numpy as np
 from scipy.optimize import nnls
 
 from jaxconv.lowerings import REGISTRY, Target
-from jaxconv.planner import cost
+from jaxconv.planner import cost, neighbours
 from jaxconv.planner.key import Key
 from jaxconv.planner.table import Table
 
 # Fewer measurements than this fit no constants of their own; a more general kind's are taken.
-LEAST = 16
+LEAST = 10
 HELD_BACK = 5  # one workload of so many
 # A measured gain below this is taken for noise, and XLA keeps its own convolution.
 NOISE = 0.95
@@ -57,6 +57,19 @@ def fit(rows: list[Row]) -> dict[str, Any]:
     return {"run": run, "compile": {name: round(seconds, 6) for name, seconds in each.items()}}
 
 
+def measured(rows: list[Row]) -> dict[str, Any]:
+    """For each slot the positions of the convolutions, and what the model misses for each algorithm."""
+    found: dict[str, Any] = {}
+    for key, algorithms in rows:
+        slot = found.setdefault(key.slot, {"positions": [], "residuals": {}})
+        predicted = cost.predict(algorithms, key.slot, key.spec, Target("cpu", key.dtype, key.precision))
+        for name, seconds in predicted.items():
+            residual = round(float(np.log(algorithms[name][0] / seconds)), 3)
+            slot["residuals"].setdefault(name, []).append([len(slot["positions"]), residual])
+        slot["positions"].append([round(x, 2) for x in neighbours.position(key.spec)])
+    return found
+
+
 def _constants(pairs: list[tuple[tuple[float, ...], float]]) -> list[float]:
     a = np.array([[f / seconds for f in features] for features, seconds in pairs])
     weights = np.ones(len(pairs))
@@ -79,9 +92,8 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
         seconds = {n: s for n, (s, _) in algorithms.items()}
         losses.append(seconds[name] / min(seconds.values()))
         gains.append(seconds[name] / seconds["direct"])
-        for n, s in seconds.items():
-            predicted = cost.predict(n, key.slot, key.spec, target)
-            errors.append(abs(np.log(predicted / s)) if predicted else np.nan)
+        predicted = cost.predict(algorithms, key.slot, key.spec, target)
+        errors += [abs(np.log(s / seconds[n])) for n, s in predicted.items()]
     loss, gain = np.array(losses), np.array(gains)
     result = {
         "slots": len(rows),
@@ -92,7 +104,7 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
         "to_direct": float(np.exp(np.log(gain).mean())),
         "to_direct_worst": float(gain.max()),
         "to_direct_above_1.05": float(np.mean(gain > 1.05)),
-        "error_median": float(np.exp(np.nanmedian(errors))),
+        "error_median": float(np.exp(np.median(errors))),
     }
     print(f"{title}: " + ", ".join(f"{k} {v:.3g}" for k, v in result.items()))
     for i in np.argsort(-loss)[:8]:
@@ -121,6 +133,10 @@ def table(paths: list[Path]) -> Table:
     return Table("cpu", jax.devices("cpu")[0].device_kind, head["versions"]["jaxlib"], seconds)
 
 
+def _use(constants: dict[str, Any]) -> None:
+    cost.model = lambda _: constants  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def main() -> None:
     """Fit, write, report."""
     parser = argparse.ArgumentParser(
@@ -137,9 +153,12 @@ def main() -> None:
     train = [row for name, row in lines if not held[name]]
     head = found[0][0]
     device = {k: head[k] for k in ("processor", "cores", "versions")}
+    constants = fit(train)
+    _use(constants)
+    constants["measured"] = measured(train)
+    _use(constants)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"device": device, **fit(train)}, indent=1) + "\n")
-    cost.model.cache_clear()
+    args.out.write_text(json.dumps({"device": device, **constants}) + "\n")
     judge(train, "fitted")
     judge([row for name, row in lines if held[name]], "held back")
     for path in args.test:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import pytest
@@ -10,7 +12,7 @@ import pytest
 import jaxconv
 from jaxconv.geometry import Axis, ConvSpec, multiply_adds
 from jaxconv.lowerings import REGISTRY, Target, Work, core_spec
-from jaxconv.planner import cost
+from jaxconv.planner import cost, neighbours
 from tests.cases import CASES, SLOTS
 from tests.test_lowerings import spec_of
 
@@ -23,8 +25,9 @@ DEPTHWISE = ConvSpec(4, 128, 128, 128, (Axis(56, 3, lo=1, hi=1),) * 2)
 def constants(monkeypatch):
     """A model of our own: what it says of each kind of program."""
 
-    def use(run: dict[str, list[float]], compiled: dict[str, float] | None = None):
-        monkeypatch.setattr(cost, "model", lambda _: {"run": run, "compile": compiled or {}})
+    def use(run: dict[str, list[float]], compiled: dict[str, float] | None = None, **measured: Any):
+        known = {"run": run, "compile": compiled or {}, "measured": measured}
+        monkeypatch.setattr(cost, "model", lambda _: known)
 
     return use
 
@@ -54,11 +57,26 @@ def test_features_are_of_the_dots_and_of_the_data():
 def test_a_special_kind_goes_before_a_general_one(constants):
     call = [1.0] + [0.0] * 7
     constants({"direct forward": call})
-    assert cost.predict("direct", "forward", DENSE, CPU) == 1.0
-    constants({"direct forward": call, "direct forward dense 2-d plain": [2 * c for c in call]})
-    assert cost.predict("direct", "forward", DENSE, CPU) == 2.0
-    assert cost.predict("direct", "forward", DEPTHWISE, CPU) == 1.0
-    assert cost.predict("fft", "forward", DENSE, CPU) is None
+    names = ("direct", "fft")
+    assert cost.predict(names, "forward", DENSE, CPU) == {"direct": 1.0}
+    constants({"direct forward": call, "direct forward dense 2-d wide plain": [2 * c for c in call]})
+    assert cost.predict(names, "forward", DENSE, CPU) == {"direct": 2.0}
+    assert cost.predict(names, "forward", DEPTHWISE, CPU) == {"direct": 1.0}
+
+
+def test_what_was_missed_nearby_corrects(constants):
+    call = [1.0] + [0.0] * 7
+    near = dataclasses.replace(DENSE, batch=5)
+    forward = {"positions": [neighbours.position(DENSE)], "residuals": {"direct": [[0, math.log(4.0)]]}}
+    constants({"direct forward": call, "im2col forward": call}, forward=forward)
+    at, by, far = (
+        cost.predict(("direct", "im2col"), "forward", spec, CPU) for spec in (DENSE, near, DEPTHWISE)
+    )
+    # One measurement against the weight of the prior, which says that nothing was missed.
+    assert at["direct"] == pytest.approx(4.0 ** (1 / (1 + neighbours.PRIOR)))
+    assert 1.05 < by["direct"] < at["direct"]
+    assert far["direct"] == pytest.approx(1.0, abs=0.05)
+    assert at["im2col"] == by["im2col"] == 1.0  # it was not measured
 
 
 def test_the_cheapest_by_a_margin_is_taken(constants):
@@ -107,4 +125,3 @@ def test_the_shipped_model_leaves_xla_where_it_is_known_to_be_slow():
 def test_other_platforms_have_no_model_yet():
     assert cost.model("tpu") == {}
     assert cost.cheapest("forward", DENSE, Target("tpu", jnp.dtype("float32"))) is None
-    assert math.isfinite(cost.predict("direct", "forward", DENSE, CPU))

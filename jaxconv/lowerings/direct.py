@@ -105,7 +105,7 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     dot = {
         "forward": (g, m, taps * i, o),
         "input_grad": (g, m, taps * o, i),
-        "weight_grad": (g, taps * i, m, o),
+        "weight_grad": (1, taps * i * g, m, o * g),
     }[slot]
     return Work((dot,), 0, 0)
 

@@ -3,9 +3,9 @@
     seconds = a . (calls, steps, multiply-adds, elements of the factors and the product of its dots, traffic)
 
 with constants a >= 0 for each algorithm, slot and kind of convolution, fitted to measurements of random
-convolutions (`benchmarks/fit.py` says how well). The elements of the factors price narrow products: an
-(m, k) times (k, n) with n below a vector's length costs as m * k, whatever n is. Compilation is priced by the
-number of operations, and paid back over `CALLS` calls.
+convolutions, then corrected by what it missed for the measured ones nearby (`neighbours`). The elements of
+the factors price narrow products: an (m, k) times (k, n) with n below a vector's length costs as m * k,
+whatever n is. Compilation is priced by the number of operations, and paid back over `CALLS` calls.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import functools
 import importlib.resources
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target, Work
+from .neighbours import corrections
 from .table import duration
 
 CALLS = 1000
-# A prediction is about this good, so what is known to be XLA's own is left only for a gain beyond it.
+# A prediction may be wrong by this much, so XLA's own convolution is left only for a larger gain.
 MARGIN = 0.85
 
 
@@ -53,30 +55,30 @@ def kinds(name: str, slot: Slot, spec: ConvSpec) -> tuple[str, ...]:
     dilated = any(a.dilation > 1 for a in spec.axes)
     window = "strided" if strided else "dilated" if dilated else "plain"
     taps, maps = (math.prod(getattr(a, n) for a in spec.axes) for n in ("kernel", "size"))
-    reverse = "reversed" if spec.groups == 1 and taps > maps else window
-    return (f"{base} {groups} {spec.rank}-d {reverse}", f"{base} {groups} {spec.rank}-d", *general)
+    if spec.groups == 1 and taps > maps:
+        window = "reversed"
+    width = "narrow" if max(spec.in_channels, spec.out_channels) <= 16 else "wide"
+    rank = f"{base} {groups} {spec.rank}-d"
+    return (f"{rank} {width} {window}", f"{rank} {width}", rank, *general)
 
 
-def predict(name: str, slot: Slot, spec: ConvSpec, target: Target) -> float | None:
-    """Seconds that one call takes, with its share of the compilation; None where nothing is known."""
-    constants = model(target.platform)
-    for kind in kinds(name, slot, spec) if constants else ():
-        if (a := constants["run"].get(kind)) is not None:
-            work = REGISTRY[name].work(slot, spec)
-            run = sum(map(math.prod, zip(a, features(work, slot, spec, target.dtype.itemsize), strict=True)))
-            return run + constants["compile"].get(name, 0.0) * work.steps / CALLS
-    return None
-
-
-@functools.cache
-def model(platform: str) -> dict[str, Any]:
-    """The constants of a platform; empty where it was not measured."""
-    file = importlib.resources.files(__package__ or "") / "models" / f"{platform}.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+def predict(names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target) -> dict[str, float]:
+    """Seconds of one call of each algorithm that the model knows, without compilation."""
+    known = model(target.platform)
+    seconds: dict[str, float] = {}
+    for name in names if known else ():
+        a = next((a for kind in kinds(name, slot, spec) if (a := known["run"].get(kind))), None)
+        if a is not None:
+            f = features(REGISTRY[name].work(slot, spec), slot, spec, target.dtype.itemsize)
+            seconds[name] = sum(map(math.prod, zip(a, f, strict=True)))
+    if nearby := known.get("measured", {}).get(slot):
+        for name, factor in corrections(nearby, list(seconds), spec).items():
+            seconds[name] *= factor
+    return seconds
 
 
 def cheapest(
-    slot: Slot, spec: ConvSpec, target: Target, names: tuple[str, ...] = tuple(REGISTRY)
+    slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str] = REGISTRY
 ) -> tuple[str, str] | None:
     """The algorithm that the model prefers, and why; None where it knows nothing of `direct`.
 
@@ -89,12 +91,20 @@ def cheapest(
     Returns:
       Name and reason.
     """
-    direct = predict("direct", slot, spec, target)
-    if direct is None:
-        return None
     able = [n for n in names if REGISTRY[n].supports(slot, spec, target.dtype, target.precision) is None]
-    seconds = {n: s for n in able if (s := predict(n, slot, spec, target)) is not None}
-    name = min(seconds, key=lambda n: seconds[n])
-    if name == "direct" or seconds[name] > MARGIN * direct:
+    run = predict(able, slot, spec, target)
+    if "direct" not in run:
+        return None
+    compiled = model(target.platform)["compile"]
+    total = {n: s + compiled.get(n, 0.0) * REGISTRY[n].work(slot, spec).steps / CALLS for n, s in run.items()}
+    name, direct = min(total, key=lambda n: total[n]), run["direct"]
+    if name == "direct" or total[name] > MARGIN * total["direct"]:
         return "direct", f"cost model: {duration(direct)}"
-    return name, f"cost model: {duration(seconds[name])}, direct {duration(direct)}"
+    return name, f"cost model: {duration(run[name])}, direct {duration(direct)}"
+
+
+@functools.cache
+def model(platform: str) -> dict[str, Any]:
+    """The constants of a platform; empty where it was not measured."""
+    file = importlib.resources.files(__package__ or "") / "models" / f"{platform}.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
