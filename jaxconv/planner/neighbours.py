@@ -52,7 +52,7 @@ def corrections(measured: dict[str, Any], names: list[str], spec: ConvSpec) -> d
     """
     distances = ((np.asarray(measured["positions"]) - position(spec)) ** 2).sum(axis=1)
     weights = np.exp(-distances / (2 * BANDWIDTH**2))
-    factors = {}
+    factors: dict[str, float] = {}
     for name in names:
         if pairs := measured["residuals"].get(name):
             index, residual = np.asarray(pairs).T

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
-from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, core_spec
+from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, Work, core_spec
 from . import cost, rules
 from .measured import measured
 from .precision import normalize_precision, only_direct
@@ -25,13 +25,23 @@ class Candidate:
       name: its name.
       chosen: whether it computes the slot.
       reason: the sentence that says why or why not.
-      seconds: its measured time, in the table that decides about this convolution; else None.
+      work: what it would do; None if it can't compute the slot.
+      seconds: its time, measured where a table knows it, else predicted by the cost model; or None.
     """
 
     name: str
     chosen: bool
     reason: str
+    work: Work | None = None
     seconds: float | None = None
+
+    def __str__(self) -> str:
+        """The reason, then the cost."""
+        if self.work is None:
+            return f"{'->' if self.chosen else '  '} {self.name}: {self.reason}"
+        cost = f"{self.work.multiply_adds:,} multiply-adds, {self.work.workspace:,} elements of workspace"
+        took = "" if self.seconds is None else f", {duration(self.seconds)}"
+        return f"{'->' if self.chosen else '  '} {self.name}: {self.reason} ({cost}{took})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +76,7 @@ class Plan:
             f"{self.slot} {left} x {right} -> {self.spec.result_shape(self.slot)} on {self.platform}",
             f"  {self.multiply_adds:,} multiply-adds, at least {self.bytes:,} bytes",
         ]
-        lines += [f"  {'->' if c.chosen else '  '} {c.name}: {c.reason}" for c in self.candidates]
+        lines += [f"  {c}" for c in self.candidates]
         return "\n".join(lines)
 
 
@@ -132,14 +142,14 @@ def plan(
 
     Example:
       >>> from jaxconv.geometry import Axis, ConvSpec
-      >>> spec = ConvSpec(1, 4, 4, 4, (Axis(8, 3),))
-      >>> print(plan(spec, slot="weight_grad", platform="cpu"))
-      weight_grad (1, 8, 4) x (1, 6, 4) -> (3, 1, 4) on cpu
-        72 multiply-adds, at least 272 bytes
-           direct: applies, but shifted_matmul is preferred
+      >>> spec = ConvSpec(1, 4, 4, 1, (Axis(8, 3, dilation=2),))
+      >>> print(plan(spec, slot="weight_grad", platform="cuda"))
+      weight_grad (1, 8, 4) x (1, 4, 4) -> (3, 4, 4) on cuda
+        192 multiply-adds, at least 384 bytes
+           direct: applies, but shifted_matmul is preferred (192 multiply-adds, 0 elements of workspace)
            zero_insertion: zero_insertion computes input_grad, not weight_grad.
         ...
-        -> shifted_matmul: XLA expands a grouped weight gradient into a dense one
+        -> shifted_matmul: a dilated kernel's gradient is no backward-filter convolution to XLA (192 ...)
         ...
     """
     if not isinstance(spec, ConvSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -166,16 +176,21 @@ def plan(
 def _candidates(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> Iterator[Candidate]:
     # As in `execute`, the choice is made for the part of the convolution where something touches.
     found = core_spec(spec)
-    chosen, why = choose(slot, found[0], target, algorithm) if found else (None, "")
-    table = measured(slot, found[0], target) if found else None
-    seconds = table.seconds if table else {}
-    for name, lowering in REGISTRY.items():
-        refusal = lowering.supports(slot, spec, target.dtype, target.precision)
-        if chosen is None:
+    if found is None:
+        for name, lowering in REGISTRY.items():
+            refusal = lowering.supports(slot, spec, target.dtype, target.precision)
             yield Candidate(name, False, refusal or "not needed: nothing touches, the result is zeros")
-        elif name == chosen.name:
-            yield Candidate(name, True, why, seconds.get(name))
-        else:
-            took = f"; measured: {duration(seconds[name])}" if name in seconds else ""
-            reason = refusal or f"applies, but {chosen.name} is preferred{took}"
-            yield Candidate(name, False, reason, seconds.get(name))
+        return
+    inner = found[0]
+    chosen, why = choose(slot, inner, target, algorithm)
+    refusals = {n: a.supports(slot, inner, target.dtype, target.precision) for n, a in REGISTRY.items()}
+    able = [name for name, refusal in refusals.items() if refusal is None]
+    table = measured(slot, inner, target)
+    seconds = cost.predict(able, slot, inner, target) | (table.seconds if table else {})
+    for name, refusal in refusals.items():
+        if refusal:
+            yield Candidate(name, False, refusal)
+            continue
+        reason = why if name == chosen.name else f"applies, but {chosen.name} is preferred"
+        work = REGISTRY[name].work(slot, inner)
+        yield Candidate(name, name == chosen.name, reason, work, seconds.get(name))
