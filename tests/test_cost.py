@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
+import jax.export
 import jax.numpy as jnp
 import pytest
 
@@ -13,6 +15,7 @@ import jaxconv
 from jaxconv.geometry import Axis, ConvSpec, multiply_adds
 from jaxconv.lowerings import REGISTRY, Target, Work, core_spec
 from jaxconv.planner import cost, neighbours
+from jaxconv.testing import assert_close
 from tests.cases import CASES, SLOTS
 from tests.test_lowerings import spec_of
 
@@ -125,3 +128,16 @@ def test_the_shipped_model_leaves_xla_where_it_is_known_to_be_slow():
 def test_other_platforms_have_no_model_yet():
     assert cost.model("tpu") == {}
     assert cost.cheapest("forward", DENSE, Target("tpu", jnp.dtype("float32"))) is None
+
+
+def test_a_symbolic_batch_is_planned_as_a_usual_one():
+    [n] = jax.export.symbolic_shape("n")
+    spec = dataclasses.replace(DEPTHWISE, batch=n)
+    assert cost.cheapest("forward", spec, CPU)[0] == "depthwise_mac"
+    assert cost.cheapest("forward", dataclasses.replace(DENSE, out_channels=n), CPU) is None
+    x = jax.ShapeDtypeStruct((n, 9, 9, 4), jnp.float32)
+    run = jax.jit(lambda x, k: jaxconv.conv(x, k, groups=4))
+    exported = jax.export.export(run)(x, jnp.ones((3, 3, 1, 4)))
+    for batch in (1, 3):
+        x = jnp.arange(batch * 9 * 9 * 4.0).reshape(batch, 9, 9, 4)
+        assert_close(exported.call(x, jnp.ones((3, 3, 1, 4))), run(x, jnp.ones((3, 3, 1, 4))), contraction=9)

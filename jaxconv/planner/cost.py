@@ -10,6 +10,7 @@ whatever n is. Compilation is priced by the number of operations, and paid back 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.resources
 import json
@@ -25,6 +26,8 @@ from .table import duration
 CALLS = 1000
 # A prediction may be wrong by this much, so XLA's own convolution is left only for a larger gain.
 MARGIN = 0.85
+# Stands for a batch that jax.export leaves open.
+USUAL_BATCH = 8
 
 
 def features(work: Work, slot: Slot, spec: ConvSpec, itemsize: int) -> tuple[float, ...]:
@@ -91,6 +94,10 @@ def cheapest(
     Returns:
       Name and reason.
     """
+    if not all(type(n) is int for n in (spec.in_channels, spec.out_channels)):
+        return None  # jax.export leaves them open
+    if type(spec.batch) is not int:
+        spec = dataclasses.replace(spec, batch=USUAL_BATCH)
     able = [n for n in names if REGISTRY[n].supports(slot, spec, target.dtype, target.precision) is None]
     run = predict(able, slot, spec, target)
     if "direct" not in run:
