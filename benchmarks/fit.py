@@ -87,7 +87,7 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
     losses, gains, errors = [], [], []
     for key, algorithms in rows:
         target = Target("cpu", key.dtype, key.precision)
-        choice = cost.cheapest(key.slot, key.spec, target, tuple(algorithms))
+        choice = cost.cheapest(key.slot, key.spec, target, [n for n in algorithms if n in cost.CANDIDATES])
         name = choice[0] if choice else "direct"
         seconds = {n: s for n, (s, _) in algorithms.items()}
         losses.append(seconds[name] / min(seconds.values()))
@@ -110,7 +110,13 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
     for i in np.argsort(-loss)[:8]:
         key, algorithms = rows[i]
         name = (
-            cost.cheapest(key.slot, key.spec, Target("cpu", key.dtype, None), tuple(algorithms)) or ["direct"]
+            cost.cheapest(
+                key.slot,
+                key.spec,
+                Target("cpu", key.dtype, None),
+                [n for n in algorithms if n in cost.CANDIDATES],
+            )
+            or ["direct"]
         )[0]
         times = ", ".join(
             f"{n} {1e3 * s:.3g}" for n, (s, _) in sorted(algorithms.items(), key=lambda p: p[1])
@@ -122,6 +128,7 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
 def table(paths: list[Path]) -> Table:
     """What the sweeps measured, without the algorithms whose compilation a thousand calls don't pay back."""
     seconds: dict[str, dict[str, float]] = {}
+    head: dict[str, Any] = {}
     for path in paths:
         head, lines = read(path)
         for _, (key, algorithms) in lines:
@@ -163,6 +170,8 @@ def main() -> None:
     judge([row for name, row in lines if held[name]], "held back")
     for path in args.test:
         judge([row for _, row in read(path)[1]], path.stem)
+    if args.table and not args.test:
+        parser.error("--table wants the sweeps that it is made of, as --test")
     if args.table:
         table(args.test).save(args.table)
 

@@ -158,6 +158,9 @@ CASES = (
     Case("1d_pads_asymmetric", (7,), (4,), padding=((1, 2),)),
     Case("1d_stride_remainder", (11,), (3,), stride=(3,), padding=((0, 1),)),
     Case("1d_dilated_strided", (16,), (3,), stride=(2,), dilation=(3,), padding=((2, 1),)),
+    # What stride and dilation share steps over the whole input, in all outputs that there are.
+    Case("1d_steps_over", (1,), (2,), stride=(2,), dilation=(2,), padding=((1, 1),)),
+    Case("1d_steps_over_all", (2,), (5,), stride=(4,), dilation=(4,), padding=((1, 14),)),
     Case("1d_causal", (8,), (3,), dilation=(2,), padding=((4, 0),)),
     Case("1d_crop_low", (10,), (3,), padding=((-2, 0),)),
     Case("1d_crop_high", (10,), (3,), stride=(2,), padding=((1, -3),)),

@@ -73,22 +73,23 @@ def test_winograd_is_declined_where_the_default_precision_is_highest():
     """It is what the planner takes here otherwise, and what an argument of the call still allows."""
     spec, (x, kernel, _) = spec_of(VOLUME), VOLUME.arrays()
     forced = apply(VOLUME, "forward", algorithm="winograd")
-    assert jaxconv.plan(spec, platform="cpu").algorithm == "winograd"
+    able = lambda plan: {c.name for c in plan.candidates if c.work is not None}  # noqa: E731
+    assert "winograd" in able(jaxconv.plan(spec, platform="cpu"))
     with jax.default_matmul_precision("highest"):
         plan = jaxconv.plan(spec, platform="cpu")
-        assert plan.algorithm == "direct"
+        assert "winograd" not in able(plan)
         assert re.search("winograd: .* precision HIGHEST forbids it", str(plan))
         for call in (lambda: jaxconv.plan(spec, algorithm="winograd"), lambda: forced(x, kernel)):
             with pytest.raises(ValueError, match=r"'winograd' is not possible here: .*HIGHEST forbids it"):
                 call()
-        assert jaxconv.plan(spec, platform="cpu", precision="default").algorithm == "winograd"
+        assert "winograd" in able(jaxconv.plan(spec, platform="cpu", precision="default"))
         by_name = apply(VOLUME, "forward", algorithm="winograd", precision="default")
         assert jax.eval_shape(by_name, x, kernel).shape == VOLUME.y_shape
 
 
 # A forced algorithm under vmap of both operands, which makes groups of the mapped axis.
 
-FORCED = {name: BY_NAME[name] for name in ("2d_same_k3", "2d_depthwise", "2d_stride")}
+FORCED = {name: BY_NAME[name] for name in ("2d_same_k3", "2d_depthwise", "2d_stride", "2d_dilated")}
 
 
 @pytest.mark.parametrize("name", FORCED)
@@ -166,7 +167,7 @@ def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_every_public_function_is_in_the_table():
     functions = {name for name, _ in inspect.getmembers(jaxconv, inspect.isfunction)}
-    assert {name.partition(" ")[0] for name in OPERATORS} == functions - {"plan"}
+    assert {name.partition(" ")[0] for name in OPERATORS} == functions - {"plan", "tune"}
 
 
 @operator

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import re
 import threading
 from pathlib import Path
 
@@ -104,11 +105,13 @@ def test_a_plan_shows_what_was_measured():
         plan = jaxconv.plan(SPEC, platform="cpu")
         forced = jaxconv.plan(SPEC, platform="cpu", algorithm="direct")
     seconds = {c.name: c.seconds for c in plan.candidates if c.seconds is not None}
-    assert seconds == {"im2col": 1.2e-3, "direct": 3.4e-3}
+    assert seconds.items() >= {"im2col": 1.2e-3, "direct": 3.4e-3}.items()
     assert "-> im2col: measured: 1.2 ms, direct 3.4 ms (active table)" in str(plan)
-    assert "direct: applies, but im2col is preferred; measured: 3.4 ms" in str(plan)
-    assert "im2col: applies, but direct is preferred; measured: 1.2 ms" in str(forced)
-    assert all(c.seconds is None for c in jaxconv.plan(SPEC, platform="cpu").candidates)
+    assert re.search(r"direct: applies, but im2col is preferred \(.*, 3.4 ms\)", str(plan))
+    assert re.search(r"im2col: applies, but direct is preferred \(.*, 1.2 ms\)", str(forced))
+    predicted = {c.name: c.seconds for c in jaxconv.plan(SPEC, platform="cpu").candidates}
+    assert predicted["im2col"] not in (None, 1.2e-3)
+    assert all(c.seconds is None for c in jaxconv.plan(SPEC, platform="tpu").candidates)
 
 
 def test_shipped_tables(monkeypatch, tmp_path):

@@ -76,16 +76,22 @@ class Lowering:
     work: Callable[[Slot, ConvSpec], Work]
 
 
+def _wider(a: Any, b: Any) -> Any:
+    # What a user lets JAX promote in arrays of his own is another matter.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
+
+
 def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
     """Both operands in one dtype, and the dtype to accumulate in: never narrower than either operand."""
-    dtype = jnp.promote_types(a.dtype, b.dtype)
-    return a.astype(dtype), b.astype(dtype), jnp.promote_types(dtype, target.dtype)
+    dtype = _wider(a.dtype, b.dtype)
+    return a.astype(dtype), b.astype(dtype), _wider(dtype, target.dtype)
 
 
 def product_operands(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
     """As `common_dtype`, for sums of several products: those of half precision are added in single."""
     a, b, dtype = common_dtype(a, b, target)
-    return a, b, jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
+    return a, b, _wider(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 def convolve(

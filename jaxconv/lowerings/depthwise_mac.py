@@ -125,11 +125,15 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array)
 
 
 def _work(slot: Slot, spec: ConvSpec) -> Work:
-    del slot
-    products = math.prod(spec.output_shape) * math.prod(a.kernel for a in spec.axes)
-    moved = math.prod(spec.input_shape) + math.prod(spec.output_shape)
-    rows = _outer(spec) if products > UNROLL else 1
-    return Work(((products, 1, 1, 1),), moved * rows, moved, min(UNROLL, spec.axes[-1].kernel * _outer(spec)))
+    if slot == "input_grad":
+        return _work("forward", adjoint_spec(spec))
+    taps, output = math.prod(a.kernel for a in spec.axes), math.prod(spec.output_shape)
+    moved = math.prod(spec.input_shape) * spec.out_channels // spec.in_channels + output
+    loops = 1 if taps <= UNROLL else _outer(spec) * -(-spec.axes[-1].kernel // UNROLL)
+    written_out = -(-taps // loops)
+    # The weight gradient adds up lines first.
+    lines = written_out * output // spec.axes[-1].out if slot == "weight_grad" else 0
+    return Work(((taps * output, 1, 1, 1),), moved * loops + 2 * lines, moved + lines, written_out)
 
 
 LOWERING = Lowering("depthwise_mac", _supports, _run, _work)

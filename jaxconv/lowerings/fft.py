@@ -240,6 +240,8 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     del slot
     if spec.rank > 3:
         return f"fft transforms one, two or three axes; here are {spec.rank}."
+    if type(spec.batch) is not int:
+        return "fft chooses its tiles by the batch, which is symbolic here."
     positions = math.prod(
         a.stride // (math.gcd(a.stride, a.dilation) if _splits(spec) else 1) for a in spec.axes
     )

@@ -83,7 +83,8 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array)
 def _work(slot: Slot, spec: ConvSpec) -> Work:
     if slot == "input_grad":
         return _work("forward", adjoint_spec(spec))
-    m, g, t = spec.batch * math.prod(a.out for a in spec.axes), spec.groups, len(offsets(spec.axes))
+    m, t = spec.batch * math.prod(a.out for a in spec.axes), math.prod(a.kernel for a in spec.axes)
+    g = spec.groups
     i, o = spec.in_channels // g, spec.out_channels // g
     seen, sums = (0 if t == 1 else g * m * i), (g * m * o if slot == "forward" else 0)
     dot = (g * t, m, i, o) if slot == "forward" else (g * t, i, m, o)

@@ -70,6 +70,8 @@ def split_spec(spec: ConvSpec) -> tuple[ConvSpec, list[Split]]:
 def in_parts(run: Run, slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
     """Computes one slot of a dilated convolution by an algorithm that sees the parts."""
     inner, splits = split_spec(spec)
+    if any(s.count <= 0 for s in splits):  # what stride and dilation share can step over the whole input
+        return lax.full(spec.result_shape(slot), 0, target.dtype)
     first, second, result = KINDS[slot]
     y = on_core(run, slot, inner, target, _take(a, first, splits), _take(b, second, splits))
     return _put(y, result, splits, spec.result_shape(slot))

@@ -18,6 +18,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import jax.numpy as jnp
+
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target, Work
 from .neighbours import corrections
@@ -25,7 +27,16 @@ from .table import duration
 
 CALLS = 1000
 # A prediction may be wrong by this much, so XLA's own convolution is left only for a larger gain.
-MARGIN = 0.85
+MARGIN = 0.8
+# In another dtype than the measured one, single precision, more may be wrong.
+MARGIN_ELSEWHERE = 0.5
+# A call takes about as long as this anyway.
+LEAST_GAIN = 5e-6
+# Workspace, as a multiple of operands and result, and in elements that always may be.
+MOST_WORKSPACE, SMALL = 16, 2**22
+# All but the one that is there to be compared with; and those whose error is bounded in norm only.
+CANDIDATES = tuple(name for name in REGISTRY if name != "zero_insertion")
+NORMWISE = ("winograd", "fft")
 # Stands for a batch that jax.export leaves open.
 USUAL_BATCH = 8
 
@@ -67,7 +78,7 @@ def kinds(name: str, slot: Slot, spec: ConvSpec) -> tuple[str, ...]:
 
 def predict(names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target) -> dict[str, float]:
     """Seconds of one call of each algorithm that the model knows, without compilation."""
-    known = model(target.platform)
+    known, spec = model(target.platform), usual(spec)
     seconds: dict[str, float] = {}
     for name in names if known else ():
         a = next((a for kind in kinds(name, slot, spec) if (a := known["run"].get(kind))), None)
@@ -81,7 +92,7 @@ def predict(names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target) ->
 
 
 def cheapest(
-    slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str] = REGISTRY
+    slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str] = CANDIDATES
 ) -> tuple[str, str] | None:
     """The algorithm that the model prefers, and why; None where it knows nothing of `direct`.
 
@@ -96,18 +107,40 @@ def cheapest(
     """
     if not all(type(n) is int for n in (spec.in_channels, spec.out_channels)):
         return None  # jax.export leaves them open
-    if type(spec.batch) is not int:
-        spec = dataclasses.replace(spec, batch=USUAL_BATCH)
-    able = [n for n in names if REGISTRY[n].supports(slot, spec, target.dtype, target.precision) is None]
-    run = predict(able, slot, spec, target)
-    if "direct" not in run:
+    seconds = predict(_acceptable(slot, spec, target, names), slot, spec, target)
+    if "direct" not in seconds:
         return None
-    compiled = model(target.platform)["compile"]
-    total = {n: s + compiled.get(n, 0.0) * REGISTRY[n].work(slot, spec).steps / CALLS for n, s in run.items()}
-    name, direct = min(total, key=lambda n: total[n]), run["direct"]
-    if name == "direct" or total[name] > MARGIN * total["direct"]:
+    compiled, spec = model(target.platform)["compile"], usual(spec)
+    total = {
+        name: run + compiled.get(name, 0.0) * REGISTRY[name].work(slot, spec).steps / CALLS
+        for name, run in seconds.items()
+    }
+    name, direct = min(total, key=lambda n: total[n]), seconds["direct"]
+    margin = MARGIN if target.dtype == jnp.float32 else MARGIN_ELSEWHERE
+    if name == "direct" or total[name] > margin * total["direct"] - LEAST_GAIN:
         return "direct", f"cost model: {duration(direct)}"
-    return name, f"cost model: {duration(run[name])}, direct {duration(direct)}"
+    return name, f"cost model: {duration(seconds[name])}, direct {duration(direct)}"
+
+
+def _acceptable(slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str]) -> list[str]:
+    """The algorithms that can compute a slot, and that nobody would be surprised to find chosen."""
+    sized = usual(spec)
+    data = sum(map(math.prod, (*sized.operand_shapes(slot), sized.result_shape(slot))))
+    double = target.dtype.itemsize > (8 if jnp.issubdtype(target.dtype, jnp.complexfloating) else 4)
+    able: list[str] = []
+    for name in names:
+        lowering = REGISTRY[name]
+        # Who computes in double precision wants the digits of each element.
+        if lowering.supports(slot, spec, target.dtype, target.precision) or (double and name in NORMWISE):
+            continue
+        if name == "direct" or lowering.work(slot, sized).workspace <= MOST_WORKSPACE * data + SMALL:
+            able.append(name)
+    return able
+
+
+def usual(spec: ConvSpec) -> ConvSpec:
+    """The spec with a batch of a usual size for one that jax.export leaves open."""
+    return spec if type(spec.batch) is int else dataclasses.replace(spec, batch=USUAL_BATCH)
 
 
 @functools.cache

@@ -192,5 +192,5 @@ def _candidates(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | Non
             yield Candidate(name, False, refusal)
             continue
         reason = why if name == chosen.name else f"applies, but {chosen.name} is preferred"
-        work = REGISTRY[name].work(slot, inner)
+        work = REGISTRY[name].work(slot, cost.usual(inner))
         yield Candidate(name, name == chosen.name, reason, work, seconds.get(name))

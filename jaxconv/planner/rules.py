@@ -5,6 +5,7 @@ A rule is a name and a function of the spec that returns the reason, or None; th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ..geometry import ConvSpec, Slot
@@ -21,8 +22,15 @@ def _more_than_three(spec: ConvSpec) -> str | None:
     return "XLA has no fast convolution of more than three spatial dimensions" if spec.rank > 3 else None
 
 
+def _reversed(spec: ConvSpec) -> str | None:
+    taps, inputs = (math.prod(getattr(a, n) for a in spec.axes) for n in ("kernel", "size"))
+    if spec.groups == 1 and taps > inputs:
+        return "XLA runs a window with more positions than the map in reverse, as a scalar loop"
+    return None
+
+
 CPU: dict[Slot, tuple[Rule, ...]] = {
-    "forward": (("shifted_matmul", _more_than_three),),
+    "forward": (("shifted_matmul", _more_than_three), ("im2col", _reversed)),
     "input_grad": (("shifted_matmul", _more_than_three), ("overlap_add", _more_than_three)),
     "weight_grad": (("shifted_matmul", _more_than_three),),
 }
