@@ -9,12 +9,15 @@ import math
 from collections.abc import Callable
 
 from ..geometry import ConvSpec, Slot
+from ..lowerings.shifted_matmul import UNROLL
 
 Rule = tuple[str, Callable[[ConvSpec], str | None]]
 
 
 def _grouped(spec: ConvSpec) -> str | None:
-    return "XLA expands a grouped weight gradient into a dense one" if spec.groups > 1 else None
+    # The dense gradient of a few channels costs no more than a loop over many taps.
+    few = spec.depthwise and spec.groups <= 16 and _taps(spec) > UNROLL
+    return "XLA expands a grouped weight gradient into a dense one" if spec.groups > 1 and not few else None
 
 
 def _volume(spec: ConvSpec) -> str | None:
@@ -35,9 +38,20 @@ def _more_than_three(spec: ConvSpec) -> str | None:
     return "XLA has no fast convolution of more than three spatial dimensions" if spec.rank > 3 else None
 
 
+def _wide_beyond_three(spec: ConvSpec) -> str | None:
+    # For fewer channels a product for each tap is too small to be worth its call.
+    wide = spec.in_channels * spec.out_channels > 64 * spec.groups**2
+    return _more_than_three(spec) if wide else None
+
+
+def _outputs_reversed(spec: ConvSpec) -> str | None:
+    # Where the taps are many, their products run in a loop too, and each is small.
+    return _reversed(_outputs, _inputs)(spec) if _taps(spec) <= UNROLL else None
+
+
 def _depthwise(spec: ConvSpec) -> str | None:
     # Every tap is written out; a larger kernel would compile for too long.
-    few = spec.depthwise and math.prod(a.kernel for a in spec.axes) <= 64
+    few = spec.depthwise and _taps(spec) <= UNROLL
     return "XLA computes a depthwise convolution as tiny matrix products" if few else None
 
 
@@ -96,11 +110,11 @@ CPU: dict[Slot, tuple[Rule, ...]] = {
         ("winograd", _wide_volume),
     ),
     "weight_grad": (
-        ("shifted_matmul", _more_than_three),
+        ("shifted_matmul", _wide_beyond_three),
         ("shifted_matmul", _grouped),
         ("shifted_matmul", _volume),
         ("shifted_matmul", _pointwise),
-        ("shifted_matmul", _reversed(_outputs, _inputs)),
+        ("shifted_matmul", _outputs_reversed),
     ),
 }
 
