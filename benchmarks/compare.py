@@ -25,7 +25,7 @@ def compare(old: Results, new: Results, contender: str, reference: str) -> list[
     resized = []
     for was, now in pairs:
         first, second = was.ratio(contender, reference), now.ratio(contender, reference)
-        if was.data.get("multiply_adds") != now.data.get("multiply_adds"):
+        if was.data["multiply_adds"] != now.data["multiply_adds"]:
             resized.append(now.label)
         elif first and second:
             ratios.append((second / first, was, now))

@@ -28,8 +28,7 @@ def draw(results: Results, rows: Sequence[Row], folder: Path, dtype: str) -> lis
     drawn = {f"ratios-{dtype}": _overview(rows)}
     for slot in dict.fromkeys(row.key[1] for row in rows):
         drawn[f"ratios-{dtype}-{slot}"] = _named([row for row in rows if row.key[1] == slot], slot)
-    if roofs := results.roofs(dtype):
-        drawn[f"roofline-{dtype}"] = _roofline(rows, roofs)
+    drawn[f"roofline-{dtype}"] = _roofline(rows, results.roofs(dtype))
     paths = []
     for name, figure in drawn.items():
         paths.append(folder / f"{name}.png")

@@ -26,10 +26,10 @@ def write(results: Results, folder: Path) -> Path:
 def _machine(results: Results) -> list[str]:
     first = results.headers[0]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    loads = [row.data["load"] for row in results.rows if "load" in row.data] or [first["load"][0]]
+    loads = [row.data["load"] for row in results.rows]
     revisions = dict.fromkeys(str(header["revision"]) for header in results.headers)
     return [
-        f"- {first['date'][:10]} {first['processor']}, {first['cores']} cores, platform {first['platform']}",
+        f"- {first['date'][:10]}, {first['processor']}, {first['cores']} cores, platform {first['platform']}",
         f"- {versions}",
         f"- revision {', '.join(revisions)}",
         f"- {len(results.headers)} session(s), load {min(loads):.1f} to {max(loads):.1f}",
@@ -56,14 +56,12 @@ def _warning(loads: list[float], cores: int) -> list[str]:
 def _section(results: Results, rows: list[Row], dtype: str, folder: Path) -> list[str]:
     roofs = results.roofs(dtype)
     pictures = plots.draw(results, rows, folder, dtype)
-    lines = [f"## {dtype}", ""]
-    if roofs:
-        lines += [
-            f"Roofs: {roofs['multiply_adds_per_s'] / 1e9:.1f} G multiply-adds/s of a matmul, "
-            f"{roofs['bytes_per_s'] / 1e9:.1f} GB/s through memory, which what fits into a cache may exceed.",
-            "",
-        ]
-    lines += [
+    lines = [
+        f"## {dtype}",
+        "",
+        f"Roofs: {roofs['multiply_adds_per_s'] / 1e9:.1f} G multiply-adds/s of a matmul, "
+        f"{roofs['bytes_per_s'] / 1e9:.1f} GB/s through memory, which what fits into a cache may exceed.",
+        "",
         "### Geometric means",
         "",
         *tables.summary(rows),

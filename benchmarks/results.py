@@ -66,10 +66,8 @@ class Row:
         quarter = len(ratios) // 4
         return (ratios[-1 - quarter] - ratios[quarter]) / ratios[len(ratios) // 2]
 
-    def limit(self, roofs: dict[str, float] | None) -> tuple[float, str] | None:
-        """Seconds below which the roofs do not let the slot come, and the one that binds, if known."""
-        if roofs is None or "multiply_adds" not in self.data:
-            return None
+    def limit(self, roofs: dict[str, float]) -> tuple[float, str]:
+        """Seconds below which the roofs do not let the slot come, and the roof that binds."""
         bounds = {
             "matmul": self.data["multiply_adds"] / roofs["multiply_adds_per_s"],
             "memory": self.data["bytes"] / roofs["bytes_per_s"],
@@ -85,57 +83,24 @@ class Results:
     headers: list[dict[str, Any]]
     rows: list[Row]
 
-    def roofs(self, dtype: str) -> dict[str, float] | None:
-        """The highest roofs that any session measured, or None."""
+    def roofs(self, dtype: str) -> dict[str, float]:
+        """The highest roofs that any session measured."""
         measured = [h["roofs"][dtype] for h in self.headers if dtype in h["roofs"]]
-        return {name: max(m[name] for m in measured) for name in measured[0]} if measured else None
+        return {name: max(m[name] for m in measured) for name in measured[0]}
 
 
 def read(path: Path) -> Results:
     """The results in a file; a last line that was cut off while it was written is left out.
 
-    The single JSON document that benchmarks.layers once wrote is read too; it knows no sizes and no roofs.
-
     Raises:
       ValueError: if the file does not start with a header.
     """
-    text = path.read_text()
-    if (document := _document(text)) is not None:
-        return _from_document(document)
-    lines = text.split("\n")
+    lines = path.read_text().split("\n")
     entries = [json.loads(line) for line in lines[:-1] if line]
     headers = [entry for entry in entries if entry["kind"] == "header"]
     if not entries or entries[0]["kind"] != "header":
         raise ValueError(f"{path} does not start with a header; it is no file of benchmarks.run.")
     return Results(headers, [Row(entry) for entry in entries if entry["kind"] == "row"])
-
-
-def _document(text: str) -> dict[str, Any] | None:
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError:
-        return None  # several lines
-    return document if "machine" in document else None
-
-
-def _from_document(document: dict[str, Any]) -> Results:
-    header = {"date": "", "platform": "cpu", "revision": None, "roofs": {}, **document["machine"]}
-    names = {"flax": "stock", "jaxconv": "jaxconv"}
-    rows = [
-        {
-            "workload": {"name": row["workload"]},
-            "tags": [],
-            "slot": row["pass"],
-            "dtype": "float32",
-            "contenders": {
-                # Taken in turns one by one: every pair of samples is a round.
-                names[c]: {"samples": [[s] for s in samples], "compile_s": row["compile_s"][c]}
-                for c, samples in row["samples"].items()
-            },
-        }
-        for row in document["rows"]
-    ]
-    return Results([header], [Row(row) for row in rows])
 
 
 def resume(path: Path, header: dict[str, Any]) -> dict[Key, Row]:

@@ -203,9 +203,7 @@ def test_a_run_is_resumed_reported_and_compared(tmp_path, capsys):
     assert (row.seconds("jaxconv") or 0) > 0
     assert row.facts("jaxconv")["algorithm"] == row.facts("jaxconv:direct")["algorithm"] == "direct"
     assert "refused" in row.facts("torch")
-    seconds, roof = row.limit(found.roofs("float32")) or (0, "")
-    assert seconds > 0
-    assert roof in ("matmul", "memory")
+    assert row.limit(found.roofs("float32"))[0] > 0
 
     report.main([str(file), "--out", str(tmp_path / "report")])
     text = (tmp_path / "report" / "report.md").read_text()
@@ -226,20 +224,6 @@ def test_layers_have_the_same_format(tmp_path):
     assert [row.key[1] for row in results.read(file).rows] == ["forward", "gradient"]
     report.main([str(file), "--out", str(tmp_path)])
     assert "| squeeze-excite | gradient |" in (tmp_path / "report.md").read_text()
-
-
-def test_the_former_format_of_layers_is_read(tmp_path):
-    machine = {"processor": "p", "cores": 2, "load": [1.0, 1.0, 1.0], "versions": {"jax": "1"}}
-    samples = {"flax": [0.4, 0.2], "jaxconv": [0.1, 0.3]}
-    row = {"workload": "resnet 3x3", "pass": "gradient", "samples": samples}
-    row["compile_s"] = {"flax": 1.0, "jaxconv": 2.0}
-    file = tmp_path / "layers.json"
-    file.write_text(json.dumps({"machine": machine, "rows": [row]}, indent=1))
-    [read] = results.read(file).rows
-    assert read.label == "resnet 3x3 gradient"
-    assert read.ratio("jaxconv", "stock") == pytest.approx(0.5)
-    report.main([str(file), "--out", str(tmp_path)])
-    assert "| resnet 3x3 | gradient |  | 100 | 200 |" in (tmp_path / "report.md").read_text()
 
 
 def test_every_layer_that_both_libraries_have_can_be_built():

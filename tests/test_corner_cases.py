@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 
 import jaxconv
-from jaxconv import linen, nn
+from jaxconv import Axis, ConvSpec, linen, nn
 from jaxconv.lowerings import REGISTRY
 from jaxconv.testing import assert_close
 from jaxconv.typing import Algorithm
@@ -360,6 +360,25 @@ def test_the_plan_lists_the_names_it_knows(option, wrong):
     with pytest.raises(ValueError, match=f"^{option}={wrong!r} is not known; use ") as error:
         jaxconv.plan(spec_of(VOLUME), **{option: wrong})
     assert [name for name in KNOWN[option] if name not in str(error.value)] == []
+
+
+def wide(rank: int, size: int, kernel: int, channels: int, groups: int = 1, pad: int = 1) -> ConvSpec:
+    return ConvSpec(1, channels, channels, groups, (Axis(size, kernel, lo=pad, hi=pad),) * rank)
+
+
+@pytest.mark.parametrize(
+    ("few", "many"),
+    [
+        (wide(4, 6, 3, channels=4), wide(4, 6, 3, channels=16)),
+        (wide(2, 96, 64, channels=1, pad=63), wide(2, 4, 3, channels=8, pad=2)),
+        (wide(1, 999, 512, 16, groups=16), wide(1, 999, 512, 17, groups=17)),
+    ],
+    ids=["small products", "many taps", "few channels"],
+)
+def test_products_for_each_tap_are_for_wide_arrays(few, many):
+    """With few channels or many taps XLA's own weight gradient is the faster one."""
+    assert jaxconv.plan(few, slot="weight_grad", platform="cpu").algorithm == "direct"
+    assert jaxconv.plan(many, slot="weight_grad", platform="cpu").algorithm == "shifted_matmul"
 
 
 # Options that are traced.

@@ -144,3 +144,18 @@ def test_a_symbolic_batch_is_planned_as_a_usual_one():
     for batch in (1, 3):
         x = jnp.arange(batch * 9 * 9 * 4.0).reshape(batch, 9, 9, 4)
         assert_close(exported.call(x, jnp.ones((3, 3, 1, 4))), run(x, jnp.ones((3, 3, 1, 4))), contraction=9)
+
+
+def test_what_is_known_to_be_bad_is_not_taken(constants):
+    """Tiny maps under a large kernel, which XLA runs in reverse, in one convolution or in one for each group."""
+    call = [1.0] + [0.0] * 7
+    spec = ConvSpec(2, 4, 4, 1, (Axis(2, 3, lo=1, hi=1),))
+    constants({"direct forward": call, "im2col forward": [9 * c for c in call]})
+    chosen = jaxconv.plan(spec, platform="cpu")
+    assert chosen.algorithm == "im2col"
+    assert "in reverse" in str(chosen)
+    grouped = dataclasses.replace(spec, groups=2)
+    constants({"per_group forward": call, "im2col forward": [9 * c for c in call]})
+    assert jaxconv.plan(grouped, platform="cpu").algorithm == "im2col"
+    constants({})
+    assert jaxconv.plan(spec, platform="cpu").algorithm == "shifted_matmul"

@@ -5,7 +5,7 @@ computes grouped weight gradients as dense ones. Error: that of one dot product 
 
 XLA has no convolution whose open array is the kernel, so the weight gradient is one of x with g as its
 window, in the form that the GPU backend recognises as backward-filter. More than three spatial dimensions
-would be a scalar loop on every backend; `shifted_matmul` computes those.
+are a scalar loop on every backend.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
-from . import shifted_matmul
 from ._base import Lowering, Target, Work, convolve
 from .kernels import adjoint_kernel
 
@@ -72,8 +71,6 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride
     and dilation change places.
     """
-    if spec.rank > 3:
-        return shifted_matmul.weight_grad(spec, target, x, g)
     # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
     # negatively.
     reached = [min(a.size, a.size + a.tight_hi) for a in spec.axes]

@@ -24,7 +24,8 @@ from ._base import Lowering, Target, Work
 MOST = 16
 
 
-def _one(spec: ConvSpec) -> ConvSpec:
+def one_group(spec: ConvSpec) -> ConvSpec:
+    """The convolution of each group."""
     g = spec.groups
     return dataclasses.replace(
         spec, in_channels=spec.in_channels // g, out_channels=spec.out_channels // g, groups=1
@@ -39,7 +40,7 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    one = _one(spec)
+    one = one_group(spec)
     # The channels that groups cut are the last axis of all arrays but for a kernel's inputs, already one's.
     parts = [
         direct.LOWERING.run(slot, one, target, left, right)
@@ -49,7 +50,7 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array)
 
 
 def _work(slot: Slot, spec: ConvSpec) -> Work:
-    one = direct.LOWERING.work(slot, _one(spec))
+    one = direct.LOWERING.work(slot, one_group(spec))
     shapes = (*spec.operand_shapes(slot), spec.result_shape(slot))
     copied = sum(map(math.prod, shapes))
     dots = tuple((spec.groups * count, m, k, n) for count, m, k, n in one.dots)

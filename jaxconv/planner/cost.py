@@ -94,7 +94,7 @@ def predict(names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target) ->
 def cheapest(
     slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str] = CANDIDATES
 ) -> tuple[str, str] | None:
-    """The algorithm that the model prefers, and why; None where it knows nothing of `direct`.
+    """The algorithm that the model prefers, and why; None where it knows none of them.
 
     Args:
       slot: the array to compute.
@@ -108,14 +108,17 @@ def cheapest(
     if not all(type(n) is int for n in (spec.in_channels, spec.out_channels)):
         return None  # jax.export leaves them open
     seconds = predict(_acceptable(slot, spec, target, names), slot, spec, target)
-    if "direct" not in seconds:
+    if not seconds:
         return None
     compiled, spec = model(target.platform)["compile"], usual(spec)
     total = {
         name: run + compiled.get(name, 0.0) * REGISTRY[name].work(slot, spec).steps / CALLS
         for name, run in seconds.items()
     }
-    name, direct = min(total, key=lambda n: total[n]), seconds["direct"]
+    name = min(total, key=lambda n: total[n])
+    if "direct" not in total:
+        return name, f"cost model: {duration(seconds[name])}"
+    direct = seconds["direct"]
     margin = MARGIN if target.dtype == jnp.float32 else MARGIN_ELSEWHERE
     if name == "direct" or total[name] > margin * total["direct"] - LEAST_GAIN:
         return "direct", f"cost model: {duration(direct)}"

@@ -96,8 +96,8 @@ def why_not(algorithm: Any, slot: Slot, spec: ConvSpec, dtype: Any, precision: A
 def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) -> tuple[Lowering, str]:
     """The algorithm for a slot on a target, and the reason; a forced one has been found able before.
 
-    The order is: forced, measured (by the active tables, then by the one of this device kind), what is known
-    of the platform for certain, what the cost model predicts, `direct`.
+    The order is: forced, measured (by the active tables, then by the one of this device kind), what the cost
+    model predicts, without `direct` where it is known to be bad, and `direct`.
     """
     if algorithm is not None:
         return REGISTRY[algorithm], "forced"
@@ -105,12 +105,14 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
         return REGISTRY["direct"], f"precision {target.precision} is XLA's to give"
     if found := measured(slot, spec, target):
         return REGISTRY[found.algorithm], found.reason
-    for name, rule in (rules.CPU if target.platform == "cpu" else rules.ACCELERATOR)[slot]:
-        able = REGISTRY[name].supports(slot, spec, target.dtype, target.precision) is None
-        if able and (reason := rule(spec)):
-            return REGISTRY[name], reason
-    if predicted := cost.cheapest(slot, spec, target):
-        return REGISTRY[predicted[0]], predicted[1]
+    faults = {name: rules.fault(name, slot, spec, target.platform) for name in cost.CANDIDATES}
+    fault, names = faults["direct"], [name for name, found in faults.items() if not found]
+    if predicted := cost.cheapest(slot, spec, target, names):
+        name, reason = predicted
+        return REGISTRY[name], f"{reason}; {fault}" if fault else reason
+    substitute = REGISTRY["shifted_matmul"]
+    if fault and substitute.supports(slot, spec, target.dtype, target.precision) is None:
+        return substitute, fault
     return REGISTRY["direct"], "XLA's own convolution"
 
 
