@@ -1,7 +1,8 @@
 """Fit the cost model to sweeps: `python -m benchmarks.fit SWEEP.jsonl ... --out MODEL.json`.
 
-The constants are those of least relative error among the non-negative ones. A fifth of the workloads is held
-back; on it, and on the sweeps named by `--test`, the model's choice is compared with the measured best.
+The constants are those of least relative error among the non-negative ones. A fifth of the workloads is first
+held back, and the choice of a model of the others compared with the measured best. The model that is written
+has learnt from all of them; on the sweeps named by `--test` it is judged too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from scipy.optimize import nnls
 from jaxconv.lowerings import REGISTRY, Target
 from jaxconv.planner import cost, neighbours
 from jaxconv.planner.key import Key
-from jaxconv.planner.table import Table
+from jaxconv.planner.rules import fault
+from jaxconv.planner.table import Table, ranking
 
 # Fewer measurements than this fit no constants of their own; a more general kind's are taken.
 LEAST = 10
@@ -37,7 +39,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[tuple[str, Row]]]:
     return head, [(line["workload"], (Key.parse(line["key"]), line["algorithms"])) for line in lines]
 
 
-def fit(rows: list[Row]) -> dict[str, Any]:
+def fit(rows: list[Row]) -> cost.Model:
     """The constants of each kind of program, and seconds of compilation for each operation."""
     samples: dict[str, list[tuple[tuple[float, ...], float]]] = defaultdict(list)
     compiled: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -57,12 +59,13 @@ def fit(rows: list[Row]) -> dict[str, Any]:
     return {"run": run, "compile": {name: round(seconds, 6) for name, seconds in each.items()}}
 
 
-def measured(rows: list[Row]) -> dict[str, Any]:
+def measured(rows: list[Row], constants: cost.Model) -> dict[str, Any]:
     """For each slot the positions of the convolutions, and what the model misses for each algorithm."""
     found: dict[str, Any] = {}
     for key, algorithms in rows:
         slot = found.setdefault(key.slot, {"positions": [], "residuals": {}})
-        predicted = cost.predict(algorithms, key.slot, key.spec, Target("cpu", key.dtype, key.precision))
+        target = Target("cpu", key.dtype, key.precision)
+        predicted = cost.predict(algorithms, key.slot, key.spec, target, constants)
         for name, seconds in predicted.items():
             residual = round(float(np.log(algorithms[name][0] / seconds)), 3)
             slot["residuals"].setdefault(name, []).append([len(slot["positions"]), residual])
@@ -82,17 +85,19 @@ def _constants(pairs: list[tuple[tuple[float, ...], float]]) -> list[float]:
     return [float(f"{v:.3g}") for v in x]
 
 
-def judge(rows: list[Row], title: str) -> dict[str, float]:
+def judge(rows: list[Row], title: str, model: cost.Model) -> None:
     """How often the model's choice is the measured best, and what it costs where it is not."""
-    losses, gains, errors = [], [], []
+    losses, gains, errors, choices = [], [], [], []
     for key, algorithms in rows:
         target = Target("cpu", key.dtype, key.precision)
-        choice = cost.cheapest(key.slot, key.spec, target, [n for n in algorithms if n in cost.CANDIDATES])
+        names = [n for n in algorithms if n in cost.CANDIDATES and not fault(n, key.slot, key.spec, "cpu")]
+        choice = cost.cheapest(key.slot, key.spec, target, names, model)
         name = choice[0] if choice else "direct"
         seconds = {n: s for n, (s, _) in algorithms.items()}
+        choices.append(name)
         losses.append(seconds[name] / min(seconds.values()))
         gains.append(seconds[name] / seconds["direct"])
-        predicted = cost.predict(algorithms, key.slot, key.spec, target)
+        predicted = cost.predict(algorithms, key.slot, key.spec, target, model)
         errors += [abs(np.log(s / seconds[n])) for n, s in predicted.items()]
     loss, gain = np.array(losses), np.array(gains)
     result = {
@@ -109,20 +114,8 @@ def judge(rows: list[Row], title: str) -> dict[str, float]:
     print(f"{title}: " + ", ".join(f"{k} {v:.3g}" for k, v in result.items()))
     for i in np.argsort(-loss)[:8]:
         key, algorithms = rows[i]
-        name = (
-            cost.cheapest(
-                key.slot,
-                key.spec,
-                Target("cpu", key.dtype, None),
-                [n for n in algorithms if n in cost.CANDIDATES],
-            )
-            or ["direct"]
-        )[0]
-        times = ", ".join(
-            f"{n} {1e3 * s:.3g}" for n, (s, _) in sorted(algorithms.items(), key=lambda p: p[1])
-        )
-        print(f"  {loss[i]:.2f} {key}: {name}; ms: {times}")
-    return result
+        times = ranking({name: seconds for name, (seconds, _) in algorithms.items()})
+        print(f"  {loss[i]:.2f} {key}: {choices[i]}; {times}")
 
 
 def table(paths: list[Path]) -> Table:
@@ -140,40 +133,40 @@ def table(paths: list[Path]) -> Table:
     return Table("cpu", jax.devices("cpu")[0].device_kind, head["versions"]["jaxlib"], seconds)
 
 
-def _use(constants: dict[str, Any]) -> None:
-    cost.model = lambda _: constants  # pyright: ignore[reportAttributeAccessIssue]
+def learn(rows: list[Row]) -> cost.Model:
+    """Constants, and what they miss."""
+    constants = fit(rows)
+    return {**constants, "measured": measured(rows, constants)}
 
 
 def main() -> None:
-    """Fit, write, report."""
+    """Fit, report, write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sweeps", type=Path, nargs="+")
     parser.add_argument("--test", type=Path, nargs="*", default=[], help="sweeps that are judged only")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--table", type=Path, help="a tuning table of the sweeps that are judged only")
+    parser.add_argument("--out", type=Path, required=True, help="the model")
+    parser.add_argument("--tabulate", type=Path, nargs="*", default=[], help="sweeps for a tuning table")
+    parser.add_argument("--table", type=Path, help="the tuning table")
     args = parser.parse_args()
+    if bool(args.table) != bool(args.tabulate):
+        parser.error("--table and --tabulate go together")
     found = [read(path) for path in args.sweeps]
     lines = [line for _, rows in found for line in rows]
     held = {name: zlib.crc32(name.encode()) % HELD_BACK == 0 for name, _ in lines}
     train = [row for name, row in lines if not held[name]]
-    head = found[0][0]
-    device = {k: head[k] for k in ("processor", "cores", "versions")}
-    constants = fit(train)
-    _use(constants)
-    constants["measured"] = measured(train)
-    _use(constants)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"device": device, **constants}) + "\n")
-    judge(train, "fitted")
-    judge([row for name, row in lines if held[name]], "held back")
+    model = learn(train)
+    judge(train, "fitted", model)
+    judge([row for name, row in lines if held[name]], "held back", model)
+    model = learn([row for _, row in lines])
     for path in args.test:
-        judge([row for _, row in read(path)[1]], path.stem)
-    if args.table and not args.test:
-        parser.error("--table wants the sweeps that it is made of, as --test")
+        judge([row for _, row in read(path)[1]], path.stem, model)
+    device = {k: found[0][0][k] for k in ("processor", "cores", "versions")}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"device": device, **model}) + "\n")
     if args.table:
-        table(args.test).save(args.table)
+        table(args.tabulate).save(args.table)
 
 
 if __name__ == "__main__":

@@ -7,68 +7,37 @@ is there already is continued. `benchmarks.fit` reads it.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
-import time
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from rich.progress import track
 
 from jaxconv.geometry import Slot
-from jaxconv.lowerings import REGISTRY, Target, core_spec
+from jaxconv.lowerings import REGISTRY, core_spec
 from jaxconv.planner.key import Key
+from jaxconv.planner.timing import race
 
 from .machine import describe
 from .workload import SLOTS, Workload
 from .workloads import WORKLOADS, random_workloads
 
-# What is this many times slower than the best after its first call is not called again.
-HOPELESS = 4.0
-SAMPLE_SECONDS = 4e-3
-# Algorithms with programs longer than this compile for too long to be anybody's choice.
-MOST_STEPS = 400
+# Longer programs compile for too long to be anybody's choice; and the most elements of workspace.
+MOST_STEPS, MOST_WORKSPACE = 400, 2**28
 
 
 def measure(key: Key, rounds: int) -> dict[str, tuple[float, float]]:
     """Least seconds and compile seconds of each algorithm that can compute the slot."""
-    target = Target("cpu", key.dtype, key.precision)
-    rng = np.random.default_rng(0)
-    operands = [
-        jnp.asarray(rng.standard_normal(shape, np.float32), key.dtype)
-        for shape in key.spec.operand_shapes(key.slot)
-    ]
-    calls: dict[str, Any] = {}
-    compiled: dict[str, float] = {}
-    for name, lowering in REGISTRY.items():
-        if lowering.supports(key.slot, key.spec, key.dtype, None):
-            continue
-        work = lowering.work(key.slot, key.spec)
-        if name != "direct" and (work.steps > MOST_STEPS or work.workspace > 2**28):
-            continue
-        program = jax.jit(functools.partial(lowering.run, key.slot, key.spec, target)).lower(*operands)
-        start = time.perf_counter()
-        call = program.compile()
-        compiled[name] = time.perf_counter() - start
-        jax.block_until_ready(call(*operands))
-        calls[name] = functools.partial(call, *operands)
-    best = {name: _sample(call, 1) for name, call in calls.items()}
-    racing = [name for name in calls if best[name] <= HOPELESS * min(best.values())]
-    counts = {name: max(1, min(50, int(SAMPLE_SECONDS / best[name]))) for name in racing}
-    for _ in range(rounds):
-        for name in racing:
-            best[name] = min(best[name], _sample(calls[name], counts[name]))
-    return {name: (best[name], compiled[name]) for name in calls}
+    names = [name for name in REGISTRY if name == "direct" or _feasible(name, key)]
+    timed = race(key, (key.dtype, key.dtype), names, jax.devices("cpu")[0], "cpu", rounds)
+    return {name: (seconds, timed.compiled[name]) for name, seconds in timed.seconds.items()}
 
 
-def _sample(call: Any, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        jax.block_until_ready(call())
-    return (time.perf_counter() - start) / count
+def _feasible(name: str, key: Key) -> bool:
+    if REGISTRY[name].supports(key.slot, key.spec, key.dtype, None):
+        return False
+    work = REGISTRY[name].work(key.slot, key.spec)
+    return work.steps <= MOST_STEPS and work.workspace <= MOST_WORKSPACE
 
 
 def main() -> None:

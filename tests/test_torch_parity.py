@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="compares with PyTorch; recorded results are
 SEEDS = range(360)
 
 pytestmark = [
+    pytest.mark.usefixtures("every_element"),
     # PyTorch's own remark about its speed.
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
 ]

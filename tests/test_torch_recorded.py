@@ -7,6 +7,8 @@ from jaxconv.testing import assert_close
 from tests.record_torch import PATH, RECORDED, load
 from tests.torch_cases import NAMES, jaxconv_results
 
+pytestmark = pytest.mark.usefixtures("every_element")
+
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_values_and_gradients(name: str) -> None:

@@ -25,6 +25,9 @@ from ..lowerings import REGISTRY, Target, Work
 from .neighbours import corrections
 from .table import duration
 
+# The constants by kind of program, seconds to compile an operation, and what was measured.
+Model = dict[str, Any]
+
 CALLS = 1000
 # A prediction may be wrong by this much, so XLA's own convolution is left only for a larger gain.
 MARGIN = 0.8
@@ -37,6 +40,8 @@ MOST_WORKSPACE, SMALL = 16, 2**22
 # All but the one that is there to be compared with; and those whose error is bounded in norm only.
 CANDIDATES = tuple(name for name in REGISTRY if name != "zero_insertion")
 NORMWISE = ("winograd", "fft")
+# Digits are given up for a larger gain only.
+WORTH = 0.7
 # Stands for a batch that jax.export leaves open.
 USUAL_BATCH = 8
 
@@ -76,9 +81,11 @@ def kinds(name: str, slot: Slot, spec: ConvSpec) -> tuple[str, ...]:
     return (f"{rank} {width} {window}", f"{rank} {width}", rank, *general)
 
 
-def predict(names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target) -> dict[str, float]:
+def predict(
+    names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target, known: Model | None = None
+) -> dict[str, float]:
     """Seconds of one call of each algorithm that the model knows, without compilation."""
-    known, spec = model(target.platform), usual(spec)
+    known, spec = model(target.platform) if known is None else known, usual(spec)
     seconds: dict[str, float] = {}
     for name in names if known else ():
         a = next((a for kind in kinds(name, slot, spec) if (a := known["run"].get(kind))), None)
@@ -92,7 +99,11 @@ def predict(names: Iterable[str], slot: Slot, spec: ConvSpec, target: Target) ->
 
 
 def cheapest(
-    slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str] = CANDIDATES
+    slot: Slot,
+    spec: ConvSpec,
+    target: Target,
+    names: Iterable[str] = CANDIDATES,
+    known: Model | None = None,
 ) -> tuple[str, str] | None:
     """The algorithm that the model prefers, and why; None where it knows none of them.
 
@@ -101,21 +112,23 @@ def cheapest(
       spec: core geometry.
       target: platform, dtype, precision.
       names: the algorithms to choose from.
+      known: the model; by default the platform's.
 
     Returns:
       Name and reason.
     """
     if not all(type(n) is int for n in (spec.in_channels, spec.out_channels)):
         return None  # jax.export leaves them open
-    seconds = predict(_acceptable(slot, spec, target, names), slot, spec, target)
+    known = model(target.platform) if known is None else known
+    seconds = predict(_acceptable(slot, spec, target, names), slot, spec, target, known)
     if not seconds:
         return None
-    compiled, spec = model(target.platform)["compile"], usual(spec)
+    compiled, spec = known["compile"], usual(spec)
     total = {
         name: run + compiled.get(name, 0.0) * REGISTRY[name].work(slot, spec).steps / CALLS
         for name, run in seconds.items()
     }
-    name = min(total, key=lambda n: total[n])
+    name = min(total, key=lambda n: total[n] / (WORTH if n in NORMWISE else 1.0))
     if "direct" not in total:
         return name, f"cost model: {duration(seconds[name])}"
     direct = seconds["direct"]
@@ -147,7 +160,7 @@ def usual(spec: ConvSpec) -> ConvSpec:
 
 
 @functools.cache
-def model(platform: str) -> dict[str, Any]:
+def model(platform: str) -> Model:
     """The constants of a platform; empty where it was not measured."""
     file = importlib.resources.files(__package__ or "") / "models" / f"{platform}.json"
     return json.loads(file.read_text()) if file.is_file() else {}

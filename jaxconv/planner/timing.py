@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
@@ -33,9 +34,24 @@ SLOW_COMPILE_SECONDS = 20.0
 Call = Callable[[], Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Race:
+    """What was measured of some algorithms.
+
+    Attributes:
+      seconds: the least of each call, by name, without algorithms that the device had no memory for.
+      compiled: seconds of compilation of the same.
+      remarks: what was unusual, a sentence each.
+    """
+
+    seconds: dict[str, float]
+    compiled: dict[str, float]
+    remarks: list[str]
+
+
 def race(
     key: Key, dtypes: tuple[Any, Any], names: Sequence[str], device: Any, platform: str, repeats: int
-) -> tuple[dict[str, float], list[str]]:
+) -> Race:
     """The least seconds of each algorithm; they take turns, so that what else the machine does meets all.
 
     Args:
@@ -47,7 +63,7 @@ def race(
       repeats: rounds.
 
     Returns:
-      Seconds by name, without those that the device had no memory for; and remarks about what was unusual.
+      What was measured.
 
     Raises:
       RuntimeError: if two algorithms disagree.
@@ -60,6 +76,7 @@ def race(
         for shape, dtype in zip(shapes, dtypes, strict=True)
     ]
     calls: dict[str, Call] = {}
+    compiled: dict[str, float] = {}
     remarks: list[str] = []
     want: np.ndarray | None = None
     for name in names:
@@ -80,8 +97,8 @@ def race(
             want = got
         else:
             check(key, dtypes, platform, name, got, want)
-        calls[name] = call
-    return _rounds(calls, repeats), remarks
+        calls[name], compiled[name] = call, spent
+    return Race(_rounds(calls, repeats), compiled, remarks)
 
 
 def alone(device: Any) -> AbstractContextManager[Any]:

@@ -104,11 +104,11 @@ def tune(
                 report(f"max_seconds={max_seconds} are over; the convolutions that are left are not tuned", 0)
                 break
             with alone(device):
-                times, remarks = race(f.key, f.dtypes, missing, device, platform, repeats)
-            table = table.merge(measured({str(f.key): times}))
+                timed = race(f.key, f.dtypes, missing, device, platform, repeats)
+            table = table.merge(measured({str(f.key): timed.seconds}))
             if path is not None:
                 table.save(path)
-            report("; ".join([f"{f.key}: {ranking(times)}", *remarks]), 1)
+            report("; ".join([f"{f.key}: {ranking(timed.seconds)}", *timed.remarks]), 1)
         report(_summary(found, table), 0)
     return table
 
