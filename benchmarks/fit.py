@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from scipy.optimize import nnls
 
-from jaxconv.lowerings import REGISTRY, Target
+from jaxconv.lowerings import REGISTRY, Target, work_in_pieces
 from jaxconv.planner import cost, neighbours
 from jaxconv.planner.key import Key
 from jaxconv.planner.rules import fault
@@ -45,7 +45,7 @@ def fit(rows: list[Row]) -> cost.Model:
     compiled: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for key, algorithms in rows:
         for name, (seconds, compile_seconds) in algorithms.items():
-            work = REGISTRY[name].work(key.slot, key.spec)
+            work = work_in_pieces(REGISTRY[name], key.slot, key.spec, Target("cpu", key.dtype, None))
             features = cost.features(work, key.slot, key.spec, key.dtype.itemsize)
             for kind in cost.kinds(name, key.slot, key.spec):
                 samples[kind].append((features, seconds))
@@ -126,6 +126,7 @@ def table(paths: list[Path]) -> Table:
         head, lines = read(path)
         for _, (key, algorithms) in lines:
             total = {name: run + compiled / cost.CALLS for name, (run, compiled) in algorithms.items()}
+            total = {name: total[name] for name in cost.CANDIDATES if name in total}
             best = min(total, key=lambda name: total[name])
             # What is slower than both of these is never chosen.
             kept = {"direct", best if total[best] < NOISE * total["direct"] else "direct"}

@@ -14,7 +14,7 @@ import jax
 from rich.progress import track
 
 from jaxconv.geometry import Slot
-from jaxconv.lowerings import REGISTRY, core_spec
+from jaxconv.lowerings import REGISTRY, Target, core_spec, work_in_pieces
 from jaxconv.planner.key import Key
 from jaxconv.planner.timing import race
 
@@ -36,7 +36,7 @@ def measure(key: Key, rounds: int) -> dict[str, tuple[float, float]]:
 def _feasible(name: str, key: Key) -> bool:
     if REGISTRY[name].supports(key.slot, key.spec, key.dtype, None):
         return False
-    work = REGISTRY[name].work(key.slot, key.spec)
+    work = work_in_pieces(REGISTRY[name], key.slot, key.spec, Target("cpu", key.dtype, None))
     return work.steps <= MOST_STEPS and work.workspace <= MOST_WORKSPACE
 
 

@@ -21,6 +21,8 @@ from ._core import KINDS as KINDS
 from ._core import Kind as Kind
 from ._core import core_spec as core_spec
 from ._core import on_core as on_core
+from .pieces import run_in_pieces as run_in_pieces
+from .pieces import work_in_pieces as work_in_pieces
 
 _ALGORITHMS = (
     direct,

@@ -28,11 +28,13 @@ class Target:
         process.
       dtype: the result's.
       precision: as in lax.
+      divided: whether the compiler may divide the arrays over several devices.
     """
 
     platform: str
     dtype: Any
     precision: Any = None
+    divided: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

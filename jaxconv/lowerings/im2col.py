@@ -17,7 +17,7 @@ from ..geometry import ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
 from .kernels import adjoint_kernel, adjoint_spec
 from .shifted_matmul import matmul
-from .windows import columns, from_rows, padded, patch_columns, patches, rows
+from .windows import from_rows, padded, patch_columns, patches, rows, slices
 
 
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -34,7 +34,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     """From x (N, *s, C) and g (N, *o, O), w (*k, C/g, O): the patches are laid out contraction last."""
     x, g, dtype = product_operands(x, g, target)
     m = spec.batch * math.prod(a.out for a in spec.axes)
-    unfolded = patch_columns(columns(padded(spec, x), spec.groups), spec.axes)
+    unfolded = patch_columns(padded(spec, x), spec.axes, spec.groups)
     w = matmul(
         unfolded.reshape(spec.groups, -1, m), rows(g, spec.groups).reshape(spec.groups, m, -1), target, dtype
     )
@@ -63,7 +63,7 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     k, n = math.prod(a.kernel for a in spec.axes) * spec.in_channels // g, spec.out_channels // g
     dot = (g, m, k, n) if slot == "forward" else (g, k, m, n)
     unfolded = g * m * k
-    return Work((dot,), 2 * unfolded, unfolded, steps=3 + sum(a.kernel for a in spec.axes))
+    return Work((dot,), 2 * unfolded, unfolded, steps=3 + sum(map(slices, spec.axes)))
 
 
 LOWERING = Lowering("im2col", _supports, _run, _work)

@@ -19,6 +19,8 @@ from ..geometry import Axis, ConvSpec
 
 # Beyond this many taps a program runs in a loop or gathers: compile time grows with every slice written out.
 UNROLL = 64
+# Runs of this many elements are copied about as fast as any.
+LINE = 32
 
 
 def padded(spec: ConvSpec, x: jax.Array) -> jax.Array:
@@ -79,19 +81,52 @@ def patches(x: jax.Array, axes: Sequence[Axis]) -> jax.Array:
     return x
 
 
-def patch_columns(x: jax.Array, axes: Sequence[Axis]) -> jax.Array:
-    """(G, C, N, *s), padded -> (G, *k, C, N, *o)."""
-    for j, axis in reversed(list(enumerate(axes))):
-        x = _seen(x, axis, j - len(axes), 1)
-    return x
+def patch_columns(x: jax.Array, axes: Sequence[Axis], groups: int) -> jax.Array:
+    """(N, *s, G C), padded -> (G, *k, C, N, *o)."""
+    *others, last = axes
+    if last.out < LINE:
+        x = columns(x, groups)
+        for j, axis in reversed(list(enumerate(axes))):
+            x = _seen(x, axis, j - len(axes), 1)
+        return x
+    # One line is transposed after the other, in the cache; from there on whole lines are copied.
+    x = _seen(x.swapaxes(-1, -2), last, -1, 0)
+    for j, axis in reversed(list(enumerate(others))):
+        x = _seen(x, axis, j - len(others) - 2, 0)
+    x = x.reshape(*x.shape[:-2], groups, -1, last.out)
+    return jnp.moveaxis(jnp.moveaxis(x, -2, len(axes)), -2, 0)
+
+
+def slices(axis: Axis) -> int:
+    """How many slices make the patches of one axis."""
+    return -(-axis.kernel // _block(axis))
+
+
+def _block(axis: Axis) -> int:
+    """Neighbouring taps that are one slice: without dilation, as many as the stride keeps apart."""
+    return axis.stride if axis.dilation == 1 and axis.kernel >= axis.stride else 1
 
 
 def _seen(x: jax.Array, axis: Axis, i: int, at: int) -> jax.Array:
     """What each tap of one axis sees, stacked along a new axis `at`."""
-    starts = np.arange(axis.kernel) * axis.dilation
-    if axis.kernel > UNROLL:
-        index = starts[:, None] + np.arange(axis.out) * axis.stride
-        i %= x.ndim
+    i %= x.ndim
+    if slices(axis) > UNROLL:
+        index = (np.arange(axis.kernel) * axis.dilation)[:, None] + np.arange(axis.out) * axis.stride
         return jnp.moveaxis(jnp.take(x, index, axis=i, mode="clip"), i, at)
+    if (block := _block(axis)) > 1:
+        blocks = axis.out - 1 + slices(axis)
+        x = _resized(x, i, blocks * block)
+        x = x.reshape(*x.shape[:i], blocks, block, *x.shape[i + 1 :])
+        parts = [lax.slice_in_dim(x, j, j + axis.out, 1, i) for j in range(slices(axis))]
+        return jnp.moveaxis(_resized(lax.concatenate(parts, i + 1), i + 1, axis.kernel), i + 1, at)
     size = (axis.out - 1) * axis.stride + 1
-    return jnp.stack([lax.slice_in_dim(x, s, s + size, axis.stride, i) for s in starts.tolist()], at)
+    starts = range(0, axis.span, axis.dilation)
+    return jnp.stack([lax.slice_in_dim(x, s, s + size, axis.stride, i) for s in starts], at)
+
+
+def _resized(x: jax.Array, i: int, size: int) -> jax.Array:
+    """Cut, or with zeros behind."""
+    end = size - x.shape[i]
+    if end <= 0:
+        return lax.slice_in_dim(x, 0, size, axis=i)
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, end if j == i else 0, 0) for j in range(x.ndim)])

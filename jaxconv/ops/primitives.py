@@ -105,11 +105,20 @@ def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: 
     def compute(
         x: jax.Array, y: jax.Array, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: Any, **_
     ):
-        return execute(slot, spec, Target(platform, dtype, precision), algorithm, x, y)
+        target = Target(platform, dtype, precision, divided=_divided(ctx))
+        return execute(slot, spec, target, algorithm, x, y)
 
     # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
     plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]  # pyright: ignore[reportAttributeAccessIssue]
     return mlir.lower_fun(compute, multiple_results=False)(ctx.replace(avals_in=plain), a, b, **params)
+
+
+def _divided(ctx: mlir.LoweringRuleContext) -> bool:
+    """Whether the compiler partitions this program; inside shard_map the arrays are one device's already."""
+    context = ctx.module_context.axis_context
+    if isinstance(context, mlir.SPMDAxisContext):
+        return context.manual_axes != frozenset(context.mesh.axis_names)
+    return getattr(context, "num_devices", 1) > 1
 
 
 def _primitive(slot: Slot) -> Primitive:

@@ -1,6 +1,6 @@
 """A cost model: seconds of an algorithm on a device from the work it does.
 
-    seconds = a . (calls, steps, multiply-adds, elements of the factors and the product of its dots, traffic)
+    seconds = a . (1, steps, multiply-adds, elements of the factors and product of its dots, traffic, paging)
 
 with constants a >= 0 for each algorithm, slot and kind of convolution, fitted to measurements of random
 convolutions, then corrected by what it missed for the measured ones nearby (`neighbours`). The elements of
@@ -21,7 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot
-from ..lowerings import REGISTRY, Target, Work
+from ..lowerings import REGISTRY, Target, Work, work_in_pieces
 from .neighbours import corrections
 from .table import duration
 
@@ -35,6 +35,8 @@ MARGIN = 0.8
 MARGIN_ELSEWHERE = 0.5
 # A call takes about as long as this anyway.
 LEAST_GAIN = 5e-6
+# A larger workspace, in units of single precision, comes from the system anew at every call.
+KEPT = 2**23
 # Workspace, as a multiple of operands and result, and in elements that always may be.
 MOST_WORKSPACE, SMALL = 16, 2**22
 # All but the one that is there to be compared with; and those whose error is bounded in norm only.
@@ -59,6 +61,7 @@ def features(work: Work, slot: Slot, spec: ConvSpec, itemsize: int) -> tuple[flo
         size * sum(count * m * n for count, m, _, n in work.dots),
         size * work.moved,
         size * sum(map(math.prod, shapes)),
+        max(0.0, size * work.workspace - KEPT),
     )
 
 
@@ -90,7 +93,8 @@ def predict(
     for name in names if known else ():
         a = next((a for kind in kinds(name, slot, spec) if (a := known["run"].get(kind))), None)
         if a is not None:
-            f = features(REGISTRY[name].work(slot, spec), slot, spec, target.dtype.itemsize)
+            work = work_in_pieces(REGISTRY[name], slot, spec, target)
+            f = features(work, slot, spec, target.dtype.itemsize)
             seconds[name] = sum(map(math.prod, zip(a, f, strict=True)))
     if nearby := known.get("measured", {}).get(slot):
         for name, factor in corrections(nearby, list(seconds), spec).items():
@@ -149,7 +153,8 @@ def _acceptable(slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str]
         # Who computes in double precision wants the digits of each element.
         if lowering.supports(slot, spec, target.dtype, target.precision) or (double and name in NORMWISE):
             continue
-        if name == "direct" or lowering.work(slot, sized).workspace <= MOST_WORKSPACE * data + SMALL:
+        workspace = work_in_pieces(lowering, slot, sized, target).workspace
+        if name == "direct" or workspace <= MOST_WORKSPACE * data + SMALL:
             able.append(name)
     return able
 

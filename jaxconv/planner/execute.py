@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from ..geometry import ConvSpec, Slot
-from ..lowerings import Target, on_core
+from ..lowerings import Target, on_core, run_in_pieces
 from .plan import choose
 
 
@@ -27,6 +27,7 @@ def execute(
     """
 
     def run(slot: Slot, inner: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-        return choose(slot, inner, target, algorithm)[0].run(slot, inner, target, a, b)
+        lowering, _ = choose(slot, inner, target, algorithm)
+        return run_in_pieces(lowering, slot, inner, target, a, b)
 
     return on_core(run, slot, spec, target, a, b)

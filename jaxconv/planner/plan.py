@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
-from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, Work, core_spec
+from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, Work, core_spec, work_in_pieces
 from . import cost, rules
 from .measured import measured
 from .precision import normalize_precision, only_direct
@@ -194,5 +194,5 @@ def _candidates(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | Non
             yield Candidate(name, False, refusal)
             continue
         reason = why if name == chosen.name else f"applies, but {chosen.name} is preferred"
-        work = REGISTRY[name].work(slot, cost.usual(inner))
+        work = work_in_pieces(REGISTRY[name], slot, cost.usual(inner), target)
         yield Candidate(name, name == chosen.name, reason, work, seconds.get(name))

@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import AxisType
 
 from ..geometry import multiply_adds
-from ..lowerings import REGISTRY, Target
+from ..lowerings import REGISTRY, Target, run_in_pieces
 from .key import Key
 from .table import duration
 
@@ -80,7 +80,7 @@ def race(
     remarks: list[str] = []
     want: np.ndarray | None = None
     for name in names:
-        run = functools.partial(REGISTRY[name].run, key.slot, key.spec, target)
+        run = functools.partial(run_in_pieces, REGISTRY[name], key.slot, key.spec, target)
         start = time.perf_counter()
         try:
             call = functools.partial(jax.jit(run).lower(*operands).compile(), *operands)
