@@ -19,7 +19,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
 _MATMUL_SIZES = (512, 1024, 2048)
 _COPY_BYTES = 2**28
 # What has to be the same for two sessions to share a file.
-IDENTITY = ("processor", "cores", "platform", "versions")
+IDENTITY = ("processor", "cores", "platform", "versions", "allocator")
 
 
 def describe(dtype: str) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def describe(dtype: str) -> dict[str, Any]:
         "platform": jax.default_backend(),
         "load": os.getloadavg(),
         "versions": {"python": platform.python_version(), **_versions()},
+        "allocator": {k: v for k, v in os.environ.items() if k.startswith(("MALLOC_", "GLIBC_TUNABLES"))},
         "revision": _revision(),
         "roofs": {dtype: roofs(dtype)},
     }

@@ -1,14 +1,14 @@
 """Seven nets, each written once; the library that its convolutions come from is a parameter.
 
-All other layers are Flax's in both versions. `nets_torch.py` has the same nets for PyTorch, under the same
-names of classes, arguments and parameters.
+All other layers are Flax's in both versions, but for max-pooling. `nets_torch.py` has the same nets for
+PyTorch, under the same names of classes, arguments and parameters.
 """
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -64,6 +64,10 @@ class Layers:
                 features, out, (kernel,) * self.rank, stride, padding=padding, rngs=self.rngs
             )
 
+    @property
+    def max_pool(self) -> Callable[[jax.Array], jax.Array]:
+        return window_max_pool if self.library is nnx else block_max_pool
+
     def batch_norm(self, features: int) -> nnx.BatchNorm:
         return nnx.BatchNorm(features, momentum=0.9, rngs=self.rngs)
 
@@ -84,9 +88,17 @@ class PReLU(nnx.Module):
         return jnp.maximum(x, 0) + self.slope[...] * jnp.minimum(x, 0)
 
 
-def max_pool(x: jax.Array) -> jax.Array:
+def window_max_pool(x: jax.Array) -> jax.Array:
+    """The largest of each 2 x 2, as Flax's users have it; the gradient searches each window again."""
     window = (2,) * (x.ndim - 2)
     return nnx.max_pool(x, window, window)
+
+
+def block_max_pool(x: jax.Array) -> jax.Array:
+    """The same over blocks; the gradient compares, and halves where two are equal."""
+    n, *space, c = x.shape
+    blocks = x.reshape(n, *itertools.chain(*((size // 2, 2) for size in space)), c)
+    return blocks.max(range(2, blocks.ndim - 1, 2))
 
 
 def space_mean(x: jax.Array) -> jax.Array:
@@ -113,6 +125,7 @@ class FCN8s(nnx.Module):
 
     def __init__(self, layers: Layers, *, widths: Sequence[int], head: int, classes: int):
         pairs = list(zip((3, *widths), widths, strict=False))
+        self.max_pool = layers.max_pool
         self.first = nnx.List([layers.conv(features, out, 3) for features, out in pairs])
         self.second = nnx.List([layers.conv(out, out, 3) for out in widths])
         self.head = nnx.List([layers.conv(widths[-1], head, 3), layers.conv(head, head, 1)])
@@ -122,7 +135,7 @@ class FCN8s(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         pools = []
         for first, second in zip(self.first, self.second, strict=True):
-            x = max_pool(nnx.relu(second(nnx.relu(first(x)))))
+            x = self.max_pool(nnx.relu(second(nnx.relu(first(x)))))
             pools.append(x)
         for conv in self.head:
             x = nnx.relu(conv(x))
@@ -255,6 +268,7 @@ class UNet3D(nnx.Module):
 
     def __init__(self, layers: Layers, *, widths: Sequence[int], up_kernels: Sequence[int], classes: int):
         steps = list(itertools.pairwise(widths))
+        self.max_pool = layers.max_pool
         self.down = nnx.List([DoubleConv(layers, n, out) for n, out in [(1, widths[0]), *steps]])
         self.ups = nnx.List([layers.up(n, out, k, 2) for (out, n), k in zip(steps, up_kernels, strict=True)])
         self.merge = nnx.List([DoubleConv(layers, 2 * out, out) for out, _ in steps])
@@ -263,7 +277,7 @@ class UNet3D(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         skips = [self.down[0](x)]
         for block in self.down[1:]:
-            skips.append(block(max_pool(skips[-1])))
+            skips.append(block(self.max_pool(skips[-1])))
         x = skips.pop()
         for up, merge in zip(reversed(self.ups), reversed(self.merge), strict=True):
             x = merge(jnp.concatenate([skips.pop(), up(x)], axis=-1))

@@ -116,7 +116,7 @@ def resume(path: Path, header: dict[str, Any]) -> dict[Key, Row]:
     _drop_cut_line(path)
     results = read(path)
     for name in IDENTITY:
-        before, now = results.headers[0][name], header[name]
+        before, now = results.headers[0].get(name), header.get(name)
         if before != now:
             raise ValueError(
                 f"{path} was measured with {name}={before}, now it is {now}; name another --out."

@@ -59,12 +59,14 @@ def test_features_are_of_the_dots_and_of_the_data():
     work = Work(((2, 3, 5, 7),), moved=11, workspace=13, steps=17)
     spec = ConvSpec(1, 2, 3, 1, (Axis(4, 2),))
     data = 4 * 2 + 2 * 2 * 3 + 3 * 3
-    assert cost.features(work, "forward", spec, 4) == (1, 17, 210, 30, 70, 42, 11, data)
-    assert cost.features(work, "forward", spec, 8) == (1, 17, 420, 60, 140, 84, 22, 2 * data)
+    assert cost.features(work, "forward", spec, 4) == (1, 17, 210, 30, 70, 42, 11, data, 0)
+    assert cost.features(work, "forward", spec, 8) == (1, 17, 420, 60, 140, 84, 22, 2 * data, 0)
+    large = dataclasses.replace(work, workspace=cost.KEPT + 5)
+    assert cost.features(large, "forward", spec, 4)[-1] == 5
 
 
 def test_a_special_kind_goes_before_a_general_one(constants):
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     constants({"direct forward": call})
     names = ("direct", "fft")
     assert cost.predict(names, "forward", DENSE, CPU) == {"direct": 1.0}
@@ -74,7 +76,7 @@ def test_a_special_kind_goes_before_a_general_one(constants):
 
 
 def test_what_was_missed_nearby_corrects(constants):
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     near = dataclasses.replace(DENSE, batch=5)
     forward = {"positions": [neighbours.position(DENSE)], "residuals": {"direct": [[0, math.log(4.0)]]}}
     constants({"direct forward": call, "im2col forward": call}, forward=forward)
@@ -89,7 +91,7 @@ def test_what_was_missed_nearby_corrects(constants):
 
 
 def test_the_cheapest_by_a_margin_is_taken(constants):
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     for share, name in ((0.99 * cost.MARGIN, "im2col"), (1.01 * cost.MARGIN, "direct")):
         constants({"direct forward": call, "im2col forward": [share * c for c in call]})
         assert choice("forward", DENSE, CPU) == name
@@ -98,7 +100,7 @@ def test_the_cheapest_by_a_margin_is_taken(constants):
 
 
 def test_compilation_is_paid_back(constants):
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     run = {"direct forward": call, "im2col forward": [c / 2 for c in call]}
     steps = REGISTRY["im2col"].work("forward", DENSE).steps
     for seconds, name in ((0.2, "im2col"), (0.5, "direct")):
@@ -107,7 +109,7 @@ def test_compilation_is_paid_back(constants):
 
 
 def test_what_is_refused_is_not_taken(constants):
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     constants({"direct forward": call, "winograd forward": [c / 9 for c in call]})
     assert choice("forward", DENSE, CPU) == "winograd"
     half = Target("cpu", jnp.dtype("bfloat16"))
@@ -152,7 +154,7 @@ def test_a_symbolic_batch_is_planned_as_a_usual_one():
 
 def test_what_is_known_to_be_bad_is_not_taken(constants):
     """Tiny maps under a large kernel run in reverse, in one convolution or in one for each group."""
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     spec = ConvSpec(2, 4, 4, 1, (Axis(2, 3, lo=1, hi=1),))
     constants({"direct forward": call, "im2col forward": [9 * c for c in call]})
     chosen = jaxconv.plan(spec, platform="cpu")
@@ -166,7 +168,7 @@ def test_what_is_known_to_be_bad_is_not_taken(constants):
 
 
 def test_digits_are_given_up_for_a_larger_gain(constants):
-    call = [1.0] + [0.0] * 7
+    call = [1.0] + [0.0] * 8
     for share, name in ((0.99 * cost.WORTH, "winograd"), (1.01 * cost.WORTH, "im2col")):
         constants({"im2col forward": call, "winograd forward": [share * c for c in call]})
         assert choice("forward", DENSE, CPU) == name

@@ -20,19 +20,34 @@ from ._core import KINDS
 LARGEST = 16 * 2**20
 
 
+# What every piece does anew, such as transforming the kernel, may add this much to the work.
+MOST = 1.25
+
+
 def pieces(lowering: Lowering, slot: Slot, spec: ConvSpec, target: Target) -> int:
-    """The least number of equal parts of the batch with a small workspace; 1 where it can't be cut."""
+    """The least number of equal parts of the batch with a small workspace; 1 where that does not help."""
     if target.platform != "cpu" or target.divided or type(spec.batch) is not int:
         return 1
-    used = lowering.work(slot, spec).workspace * jnp.dtype(target.dtype).itemsize
-    divisors = (n for n in range(1, spec.batch + 1) if spec.batch % n == 0)
-    return next((n for n in divisors if used <= n * LARGEST), spec.batch)
+    itemsize = jnp.dtype(target.dtype).itemsize
+    whole = lowering.work(slot, spec)
+    for n in (n for n in range(1, spec.batch + 1) if spec.batch % n == 0):
+        part = lowering.work(slot, _part(spec, n))
+        if itemsize * part.workspace <= LARGEST or n == spec.batch:
+            again = n * part.moved > MOST * whole.moved or n * part.multiply_adds > MOST * whole.multiply_adds
+            return 1 if again else n
+    return 1
+
+
+def _part(spec: ConvSpec, n: int) -> ConvSpec:
+    return dataclasses.replace(spec, batch=spec.batch // n)
 
 
 def work_in_pieces(lowering: Lowering, slot: Slot, spec: ConvSpec, target: Target) -> Work:
-    """As `lowering.work`, with the workspace of one piece."""
-    work = lowering.work(slot, spec)
-    return dataclasses.replace(work, workspace=work.workspace // pieces(lowering, slot, spec, target))
+    """As `lowering.work`, of all pieces, with the workspace of one."""
+    n = pieces(lowering, slot, spec, target)
+    part = lowering.work(slot, _part(spec, n))
+    dots = tuple((n * count, *sizes) for count, *sizes in part.dots)
+    return dataclasses.replace(part, dots=dots, moved=n * part.moved)
 
 
 def run_in_pieces(
@@ -42,7 +57,7 @@ def run_in_pieces(
     n = pieces(lowering, slot, spec, target)
     if n == 1:
         return lowering.run(slot, spec, target, a, b)
-    part = dataclasses.replace(spec, batch=spec.batch // n)
+    part = _part(spec, n)
 
     def piece(array: jax.Array, i: jax.Array) -> jax.Array:
         return lax.dynamic_slice_in_dim(array, i * part.batch, part.batch)

@@ -39,6 +39,8 @@ LEAST_GAIN = 5e-6
 KEPT = 2**23
 # Workspace, as a multiple of operands and result, and in elements that always may be.
 MOST_WORKSPACE, SMALL = 16, 2**22
+# Of a vector of single precision.
+LANES = 8
 # All but the one that is there to be compared with; and those whose error is bounded in norm only.
 CANDIDATES = tuple(name for name in REGISTRY if name != "zero_insertion")
 NORMWISE = ("winograd", "fft")
@@ -79,7 +81,9 @@ def kinds(name: str, slot: Slot, spec: ConvSpec) -> tuple[str, ...]:
     taps, maps = (math.prod(getattr(a, n) for a in spec.axes) for n in ("kernel", "size"))
     if spec.groups == 1 and taps > maps:
         window = "reversed"
-    width = "narrow" if max(spec.in_channels, spec.out_channels) <= 16 else "wide"
+    results = spec.in_channels if slot == "input_grad" else spec.out_channels
+    wide = max(spec.in_channels, spec.out_channels) > 16
+    width = "thin" if results <= LANES else "wide" if wide else "narrow"
     rank = f"{base} {groups} {spec.rank}-d"
     return (f"{rank} {width} {window}", f"{rank} {width}", rank, *general)
 

@@ -19,7 +19,7 @@ def fault(name: str, slot: Slot, spec: ConvSpec, platform: str) -> str | None:
     """What is wrong with an algorithm for a slot on a platform; None if nothing is known."""
     if name == "per_group":
         spec = one_group(spec)  # of each it takes the direct convolution
-    elif name != "direct":
+    elif name not in ("direct", "space_to_batch"):  # the second takes the direct one of the rearranged arrays
         return None
     faults = (CPU if platform == "cpu" else ACCELERATOR)[slot]
     return next((reason for find in faults if (reason := find(spec))), None)
