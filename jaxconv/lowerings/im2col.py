@@ -1,7 +1,8 @@
 """One matrix product over patches: y = patches(x) w, and its transposes.
 
-Wins where channels are few, so that a product for each tap would be narrow, and where the kernel has more
-positions than the map, which XLA's CPU backend would run with a reversed window, as a scalar loop.
+Wins where channels are few, so that a product for each tap would be narrow; in most dense weight gradients on
+CPU; and where the kernel has more positions than the map, which XLA's CPU backend would run with a reversed
+window, as a scalar loop.
 Multiply-adds: those of the form plus the padding. Workspace: prod(k) / prod(stride) times the input. Error:
 that of one dot product of the contraction's length.
 """
