@@ -72,7 +72,8 @@ def _named(rows: Sequence[Row], slot: str) -> Any:
     axes.axvline(1, color="black", linewidth=1)
     axes.grid(axis="y", color="#eeeeee", linewidth=0.6)
     axes.set_xlabel("time of jaxconv / time of the other; left of 1 jaxconv is faster")
-    axes.set_title(f"{slot}: workload [algorithm]", loc="left")
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_title(f"{slot}: workload [algorithm]", loc="left", pad=18)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure
 
