@@ -7,7 +7,7 @@ convolution of its own. From i + lo = o * stride + k * dilation with i = p + m *
 step = gcd(stride, dilation): the taps of phase p are k = first, first + stride/step, ..., and
 o = m + offset - j * dilation/step for the j-th of them.
 
-Wins where the stride is more than 1 and overlap_add's workspace hurts. Multiply-adds: those of the form, as
+Wins where the stride divides the kernel, so that no phase has a zero. Multiply-adds: those of the form, as
 channels times prod(ceil(k / stride) * stride / k). Error: that of one dot product of the contraction's
 length.
 
