@@ -6,8 +6,8 @@ Along each axis the taps are cut into blocks of stride; block b of position o la
 the output. So the sum is that of ceil(k / stride) shifted arrays, without a gap or a scatter.
 
 Wins in three dimensions and in groups, where XLA convolves the zeros between the inputs: multiply-adds are
-exactly those of the form plus what is cropped. Workspace: prod(k) / prod(stride) times the output. Error: that
-of one dot product, then ceil(k / stride) additions for each axis.
+exactly those of the form plus what is cropped. Workspace: prod(k) / prod(stride) times the output. Error:
+that of one dot product, then ceil(k / stride) additions for each axis.
 """
 
 from __future__ import annotations
