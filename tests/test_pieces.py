@@ -49,9 +49,19 @@ def test_pieces_make_up_the_whole(case, slot, rng):
 def test_as_few_pieces_as_fit(slot, monkeypatch):
     im2col = REGISTRY["im2col"]
     whole = 4 * im2col.work(slot, WIDE).workspace
-    for limit, pieces in ((whole, 1), (whole - 1, 2), (whole // 3, 3), (whole // 4, 6), (1, 6)):
+    for limit, pieces in ((whole, 1), (whole - 1, 2), (whole // 3, 3), (whole // 4, 6), (whole // 6, 6)):
         monkeypatch.setattr(PIECES, "LARGEST", limit)
         assert work_in_pieces(im2col, slot, WIDE, CPU).workspace == whole // 4 // pieces
+
+
+@pytest.mark.parametrize("slot", ["forward", "weight_grad"])
+def test_one_image_is_cut_into_slabs(slot, monkeypatch):
+    im2col, image = REGISTRY["im2col"], dataclasses.replace(WIDE, batch=1)
+    whole = 4 * im2col.work(slot, image).workspace
+    for limit, slabs in ((whole, 1), (whole // 2, 2), (whole // 4, 4), (whole // 8, 8)):
+        monkeypatch.setattr(PIECES, "LARGEST", limit)
+        assert PIECES.cuts(im2col, slot, image, CPU) == (1, slabs)
+        assert work_in_pieces(im2col, slot, image, CPU).workspace == whole // 4 // slabs
 
 
 @pytest.mark.usefixtures("smallest")
@@ -61,7 +71,9 @@ def test_the_program_needs_less_memory(slot, monkeypatch):
 
     def bytes_needed() -> int:
         run = functools.partial(run_in_pieces, REGISTRY["im2col"], slot, WIDE, CPU)
-        return jax.jit(run).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+        analysis = jax.jit(run).lower(*shapes).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     parts = bytes_needed()
     monkeypatch.setattr(PIECES, "LARGEST", 2**40)
