@@ -226,14 +226,15 @@ def remove(step):
     ("damage", "words"), [(truncate, "bytes of"), (flip, "has changed"), (remove, "is missing")]
 )
 def test_a_damaged_checkpoint_is_passed_over(copy, photographs, undisturbed, caplog, damage, words):
-    """With a warning that names the step; training it again gives the same."""
+    """With a warning that names the step; training it again gives the same, to rounding: on other devices."""
     damage(copy / "checkpoints" / "12")
     training.train(configuration(photographs, copy), Display(Console(quiet=True)))
     (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("examples")]
     assert re.search(f"checkpoint of step 12 .* is damaged .*({words}).*use an earlier step \\(9\\)", warning)
     steps = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
     assert steps == [9, 12]
-    assert history.read(copy / "metrics.jsonl")[:-2] == history.read(undisturbed / "metrics.jsonl")[:-2]
+    rows, expected = (history.read(run / "metrics.jsonl")[:-2] for run in (copy, undisturbed))
+    assert rows == [pytest.approx(row, rel=1e-6) for row in expected]
 
 
 def test_damaged_checkpoints_are_errors_where_nothing_else_is_left(copy, photographs, capsys):
