@@ -4,9 +4,6 @@ PyTorch pads both sides alike. Where a workload does not, what its users write i
 a convolution, a slice behind a transposed one, and their adjoints in the gradients.
 """
 
-# PyTorch is optional.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import importlib.util

@@ -1,8 +1,5 @@
 """The nets of `nets.py` for PyTorch: the same names of classes, arguments and parameters, channels first."""
 
-# PyTorch is optional.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import functools

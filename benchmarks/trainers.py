@@ -1,8 +1,5 @@
 """One training step of a net, for each contender: an object that is called, and returns the loss."""
 
-# PyTorch is optional.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import importlib.util
