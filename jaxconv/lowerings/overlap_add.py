@@ -8,6 +8,9 @@ the output. So the sum is that of ceil(k / stride) shifted arrays, without a gap
 Wins in three dimensions and in groups, where XLA convolves the zeros between the inputs: multiply-adds are
 exactly those of the form plus what is cropped. Workspace: prod(k) / prod(stride) times the output. Error:
 that of one dot product, then ceil(k / stride) additions for each axis.
+
+A convolution of stride 1 is a transposed one of the flipped kernel. As such it wins where it has fewer
+channels in its result than in its input, because the patches are those of the result.
 """
 
 from __future__ import annotations
@@ -19,21 +22,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..geometry import ConvSpec, Slot
+from ..geometry import Axis, ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
+from .kernels import adjoint_kernel, adjoint_spec
 
 
 def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
     del dtype, precision
-    if slot != "input_grad":
-        return f"overlap_add computes input_grad, not {slot}."
-    if any(a.dilation > 1 for a in spec.axes):
+    strided = any(a.stride > 1 for a in spec.axes)
+    if slot == "weight_grad" or (slot == "forward" and strided):
+        return f"overlap_add computes input_grad, and forward for stride 1, not {slot}."
+    if any(a.stride > 1 and a.dilation > 1 for a in spec.axes):
         return "overlap_add cuts the kernel into blocks of stride, which a dilated kernel is not."
     return None
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
-    del slot
+    if slot == "forward":
+        spec, kernel = adjoint_spec(spec), adjoint_kernel(kernel, spec.groups)
     g, kernel, dtype = product_operands(g, kernel, target)
     groups, i, o = spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups
     outs, taps = tuple(a.out for a in spec.axes), tuple(a.kernel for a in spec.axes)
@@ -45,7 +51,7 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.A
         preferred_element_type=dtype,
     ).reshape(spec.batch, *outs, *taps, spec.in_channels)
     for axis, a in enumerate(spec.axes, 1):
-        z = _add_up(z, axis, axis + spec.rank, a.stride)
+        z = _add_up(z, axis, axis + spec.rank, a)
     # N m1 m2 ... p1 p2 ... C -> N (m1 p1) (m2 p2) ... C
     order = (0, *(axis for m in range(1, spec.rank + 1) for axis in (m, m + spec.rank)), 2 * spec.rank + 1)
     sizes = [z.shape[m] * z.shape[m + spec.rank] for m in range(1, spec.rank + 1)]
@@ -57,8 +63,9 @@ def _run(slot: Slot, spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.A
     return lax.slice(x, starts, limits).astype(target.dtype)
 
 
-def _add_up(z: jax.Array, position: int, tap: int, stride: int) -> jax.Array:
-    """(..., o, ..., k, ...) -> (..., o + blocks - 1, ..., stride, ...)."""
+def _add_up(z: jax.Array, position: int, tap: int, axis: Axis) -> jax.Array:
+    """(..., o, ..., k, ...) -> (..., o + (blocks - 1) * dilation, ..., stride, ...)."""
+    stride, d = axis.stride, axis.dilation
     blocks = -(-z.shape[tap] // stride)
     padding = [(0, 0)] * z.ndim
     padding[tap] = (0, blocks * stride - z.shape[tap])
@@ -66,13 +73,14 @@ def _add_up(z: jax.Array, position: int, tap: int, stride: int) -> jax.Array:
     parts = []
     for b in range(blocks):
         shift = [(0, 0)] * z.ndim
-        shift[position] = (b, blocks - 1 - b)
+        shift[position] = (b * d, (blocks - 1 - b) * d)
         parts.append(jnp.pad(lax.slice_in_dim(z, b * stride, (b + 1) * stride, axis=tap), shift))
     return sum(parts[1:], parts[0])
 
 
 def _work(slot: Slot, spec: ConvSpec) -> Work:
-    del slot
+    if slot == "forward":
+        spec = adjoint_spec(spec)
     m, g = spec.batch * math.prod(a.out for a in spec.axes), spec.groups
     taps = math.prod(a.kernel for a in spec.axes)
     z = m * taps * spec.in_channels
