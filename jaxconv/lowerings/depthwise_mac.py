@@ -10,6 +10,7 @@ with a result for each tap.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -22,6 +23,12 @@ from ..geometry import ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
 from .kernels import adjoint_kernel, adjoint_spec
 from .windows import UNROLL, offsets, padded, window
+
+# Positions that a reduction adds up at a time. The compiler writes so short a loop out; and what it walks over
+# stays in the first cache where a power of two channels puts neighbouring positions into the same sets.
+RUN = 8
+# The most sums that it makes at once: with the factors, they have to find room in a CPU's registers.
+SUMS = 13
 
 
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -54,14 +61,25 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
 def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.Array:
     """From x (N, *s, C) and g (N, *o, C m), w (*k, 1, C m)."""
     x, g, dtype = product_operands(x, g, target)
-    x, g = _repeated(spec, padded(spec, x).astype(dtype)), g.astype(dtype)
+    length, more = _runs(spec)
+    g = jnp.pad(g.astype(dtype), [(0, 0)] * spec.rank + [(0, more), (0, 0)])
+    last = spec.axes[-1]
+    last = dataclasses.replace(last, hi=last.tight_hi + more * last.stride)
+    spec = dataclasses.replace(spec, axes=(*spec.axes[:-1], last))
+    x = _repeated(spec, padded(spec, x).astype(dtype))
+    runs = (*g.shape[:-2], -1, length, g.shape[-1])
 
     def row(x: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
-        """One pass over x and g for all of these taps, which adds up lines, then the sum of all lines."""
-        products = [window(x, spec.axes, 1, t) * g for t in taps]
+        passes = -(-len(taps) // SUMS)
+        each = -(-len(taps) // passes)
+        return jnp.concatenate([once(x, taps[i : i + each]) for i in range(0, len(taps), each)])
+
+    def once(x: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
+        """One pass over x and g for all of these taps, which adds up runs, then the sum of all runs."""
+        products = [(window(x, spec.axes, 1, t) * g).reshape(runs) for t in taps]
         zeros = [jnp.zeros((), dtype)] * len(taps)
-        sums = lax.reduce(products, zeros, lambda a, b: list(map(lax.add, a, b)), (g.ndim - 2,))
-        return jnp.stack(sums).sum(range(1, g.ndim - 1))
+        sums = lax.reduce(products, zeros, lambda a, b: list(map(lax.add, a, b)), (g.ndim - 1,))
+        return jnp.stack(sums).sum(range(1, g.ndim))
 
     taps = offsets(spec.axes)
     if len(taps) <= UNROLL:
@@ -72,6 +90,14 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
         w = w.reshape(-1, starts.shape[0] // _outer(spec) * length, spec.out_channels)
         w = w[:, : spec.axes[-1].kernel]
     return w.reshape(spec.kernel_shape).astype(target.dtype)
+
+
+def _runs(spec: ConvSpec) -> tuple[int, int]:
+    """The weight gradient's lines are cut into runs: the length of one, and positions to be added."""
+    out = spec.axes[-1].out
+    count = -(-out // RUN)
+    length = -(-out // count)
+    return length, count * length - out
 
 
 def _repeated(spec: ConvSpec, x: jax.Array) -> jax.Array:
@@ -131,9 +157,12 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     moved = math.prod(spec.input_shape) * spec.out_channels // spec.in_channels + output
     loops = 1 if taps <= UNROLL else _outer(spec) * -(-spec.axes[-1].kernel // UNROLL)
     written_out = -(-taps // loops)
-    # The weight gradient adds up lines first.
-    lines = written_out * output // spec.axes[-1].out if slot == "weight_grad" else 0
-    return Work(((taps * output, 1, 1, 1),), moved * loops + 2 * lines, moved + lines, written_out)
+    # The weight gradient adds up runs first.
+    passes, runs = 1, 0
+    if slot == "weight_grad":
+        passes, runs = -(-written_out // SUMS), written_out * output // _runs(spec)[0]
+    moved_once = moved * passes + 2 * runs
+    return Work(((taps * output, 1, 1, 1),), moved_once * loops, moved + runs, written_out)
 
 
 LOWERING = Lowering("depthwise_mac", _supports, _run, _work)
