@@ -260,9 +260,9 @@ CALLS: dict[str, tuple[Call, tuple[np.ndarray, ...], str]] = {
         r"algorithm='magic' is not known; .*direct",
     ),
     "algorithm of another slot": (
-        lambda x, k: conv(x, k, algorithm="overlap_add"),
+        lambda x, k: conv(x, k, algorithm="subpixel"),
         (X, K),
-        r"not possible here: overlap_add computes input_grad, not forward",
+        r"not possible here: subpixel computes input_grad, not forward",
     ),
     "unknown precision": (
         lambda x, k: conv(x, k, precision="best"),
@@ -322,7 +322,7 @@ CONSTRUCTIONS: dict[str, tuple[Callable[[], object], str]] = {
         r"slot='backward'",
     ),
     "plan of an impossible algorithm": (
-        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), algorithm="overlap_add"),
+        lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), algorithm="subpixel"),
         r"not possible here",
     ),
     "bilinear kernel without space": (lambda: init.bilinear(2)(jax.random.key(0), (3, 3)), r"shape"),

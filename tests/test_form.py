@@ -385,7 +385,7 @@ def test_no_axis_is_taken_for_a_group_dimension() -> None:
     ("algorithm", "kept"),
     [
         ("direct", {"conv_input_grad": "direct", "conv_forward": "direct", "conv_weight_grad": "direct"}),
-        ("overlap_add", {"conv_input_grad": "overlap_add", "conv_forward": None, "conv_weight_grad": None}),
+        ("subpixel", {"conv_input_grad": "subpixel", "conv_forward": None, "conv_weight_grad": None}),
     ],
 )
 def test_forced_algorithm_stays_in_force_for_the_gradients_it_can_compute(algorithm, kept):

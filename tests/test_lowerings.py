@@ -71,6 +71,8 @@ def test_some_case_tries_it(name: str) -> None:
             "computes input_grad, not forward",
         ),
         ("overlap_add", "input_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3, 2, 2),)), "a dilated kernel is not"),
+        ("overlap_add", "forward", ConvSpec(1, 2, 2, 1, (Axis(5, 3, 2),)), "forward wants stride 1"),
+        ("overlap_add", "weight_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3),)), "not weight_grad"),
         ("subpixel", "input_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3),)), "at stride 1 there is one"),
         (
             "depthwise_mac",

@@ -64,7 +64,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     length, more = _runs(spec)
     g = jnp.pad(g.astype(dtype), [(0, 0)] * spec.rank + [(0, more), (0, 0)])
     last = spec.axes[-1]
-    last = dataclasses.replace(last, hi=last.tight_hi + more * last.stride)
+    last = dataclasses.replace(last, hi=max(last.hi, last.tight_hi + more * last.stride))
     spec = dataclasses.replace(spec, axes=(*spec.axes[:-1], last))
     x = _repeated(spec, padded(spec, x).astype(dtype))
     runs = (*g.shape[:-2], -1, length, g.shape[-1])

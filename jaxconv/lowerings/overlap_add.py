@@ -29,9 +29,10 @@ from .kernels import adjoint_kernel, adjoint_spec
 
 def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
     del dtype, precision
-    strided = any(a.stride > 1 for a in spec.axes)
-    if slot == "weight_grad" or (slot == "forward" and strided):
-        return f"overlap_add computes input_grad, and forward for stride 1, not {slot}."
+    if slot == "weight_grad":
+        return "overlap_add computes input_grad and forward, not weight_grad."
+    if slot == "forward" and any(a.stride > 1 for a in spec.axes):
+        return "overlap_add's forward wants stride 1, where a convolution is a transposed one too."
     if any(a.stride > 1 and a.dilation > 1 for a in spec.axes):
         return "overlap_add cuts the kernel into blocks of stride, which a dilated kernel is not."
     return None
