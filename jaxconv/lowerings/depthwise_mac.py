@@ -24,8 +24,8 @@ from ._base import Lowering, Target, Work, product_operands
 from .kernels import adjoint_kernel, adjoint_spec
 from .windows import UNROLL, offsets, padded, window
 
-# Positions that a reduction adds up at a time. The compiler writes so short a loop out; and what it walks over
-# stays in the first cache where a power of two channels puts neighbouring positions into the same sets.
+# Positions that a reduction adds up at a time. The compiler writes so short a loop out; and what it walks
+# over stays in the first cache where a power of two channels puts neighbouring positions into the same sets.
 RUN = 8
 # The most sums that it makes at once: with the factors, they have to find room in a CPU's registers.
 SUMS = 13

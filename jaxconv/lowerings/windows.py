@@ -7,7 +7,7 @@ rows `(G, M, C)` for a product that contracts channels, columns `(G, C, M)` for 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -50,6 +50,26 @@ def columns(array: jax.Array, groups: int) -> jax.Array:
 def offsets(axes: Sequence[Axis]) -> list[tuple[int, ...]]:
     """Where each tap starts in the padded input, taps in row-major order."""
     return list(itertools.product(*(range(0, a.span, a.dilation) for a in axes)))
+
+
+def touching(axes: Sequence[Axis]) -> Iterator[tuple[int, list[slice], list[slice]]]:
+    """The taps that touch the input at all: number in row-major order, outputs and inputs along each axis."""
+    for i, taps in enumerate(itertools.product(*(enumerate(a.taps()) for a in axes))):
+        outputs: list[slice] = []
+        inputs: list[slice] = []
+        for a, (k, (start, stop)) in zip(axes, taps, strict=True):
+            first = start * a.stride + k * a.dilation - a.lo
+            outputs.append(slice(start, stop, 1))
+            inputs.append(slice(first, first + (stop - start - 1) * a.stride + 1, a.stride))
+        if all(o.start < o.stop for o in outputs):
+            yield i, outputs, inputs
+
+
+def cut(array: jax.Array, first: int, slices: Sequence[slice]) -> jax.Array:
+    """Slices of the axes from `first` on, and the others whole."""
+    every = [slice(0, n, 1) for n in array.shape]
+    every[first : first + len(slices)] = slices
+    return lax.slice(array, *([getattr(s, name) for s in every] for name in ("start", "stop", "step")))
 
 
 def window(x: jax.Array, axes: Sequence[Axis], first: int, offset: Any) -> jax.Array:
