@@ -32,6 +32,9 @@ def torch_contender(workload: Workload, slot: Slot, given: Arrays, dtype: str) -
         raise Refused("PyTorch is not installed.")
     if workload.spec.rank > 3:
         raise Refused("PyTorch has no convolution of more than three dimensions.")
+    gaps = any(a.kernel < a.stride for a in workload.spec.axes)
+    if workload.transposed and slot == "weight_grad" and gaps:
+        raise Refused("PyTorch's weight gradient of some transposed layers with gaps does not return.")
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
