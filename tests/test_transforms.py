@@ -245,6 +245,23 @@ def test_export_with_a_symbolic_batch(case):
         check_slots(dataclasses.replace(case, batch=n), results, args)
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "shifted_matmul", "im2col"])
+def test_export_with_symbolic_channels(algorithm, rng):
+    """Sizes that can't be compared decide nothing."""
+    [channels] = export.symbolic_shape("c")
+
+    def fn(x, kernel):
+        return jax.value_and_grad(
+            lambda *a: jnp.sum(jaxconv.conv(*a, padding=1, algorithm=algorithm) ** 2), (0, 1)
+        )(x, kernel)
+
+    shapes = ((2, 5, 4, channels), (3, 3, channels, 8))
+    exported = export.export(jax.jit(fn))(*(jax.ShapeDtypeStruct(s, np.float32) for s in shapes))
+    args = [rng.standard_normal([3 if n is channels else n for n in s]).astype(np.float32) for s in shapes]
+    for got, want in zip(jax.tree.leaves(exported.call(*args)), jax.tree.leaves(fn(*args)), strict=True):
+        assert_close(got, want, contraction=1000)
+
+
 def test_symbolic_batch_in_the_public_gradients():
     """conv_input_grad and conv_weight_grad are told shapes that hold the symbol."""
     [batch] = export.symbolic_shape("b")

@@ -65,6 +65,11 @@ class ConvSpec:
         return (self.batch, *(a.out for a in self.axes), self.out_channels)
 
     @property
+    def symbolic_channels(self) -> bool:
+        """Whether jax.export leaves a number of channels open: nothing can be compared with a symbol."""
+        return not type(self.in_channels) is type(self.out_channels) is int
+
+    @property
     def depthwise(self) -> bool:
         """Whether each input channel is a group of its own."""
         return self.groups > 1 and self.groups == self.in_channels

@@ -9,10 +9,9 @@ above 1 every position is computed, a dilation is split as in `space_to_batch`, 
 is transformed with its zeros. Axes along which the kernel is 1 are not transformed.
 
 Wins for long kernels with few channels in a group: depthwise ones from about 64 taps in one dimension and
-13 x 13 in two. Dense ones of 9 x 9 and more are level with XLA's
-convolution. It loses where the batch is too small to pay for the spectra of a wide kernel.
-Multiply-adds: 2 C O / g for each point of each
-tile, 5/4 log2(n) for each element transformed. Workspace: the spectra of all three arrays. Error: norm-wise
+13 x 13 in two. Dense ones of 9 x 9 and more are level with XLA's convolution. It loses where the batch is too
+small to pay for the spectra of a wide kernel. Multiply-adds: 2 C O / g for each point of each tile, 5/4
+log2(n) for each element transformed. Workspace: the spectra of all three arrays. Error: norm-wise
 O(eps log n), relative to the norms of a tile and of the kernel, so a result that is small next to its
 neighbours has fewer digits than a dot product gives it, and an infinity makes NaNs of its whole tile. It
 declines at precision HIGHEST, whatever the dtype: who asks for it wants each element's digits.

@@ -53,8 +53,8 @@ def _columns(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> jax.
 
 def _exchanged(spec: ConvSpec) -> bool:
     """Whether the weight gradient unfolds g."""
-    if any(a.stride > 1 for a in spec.axes):
-        return False  # g has zeros between its positions there
+    if spec.symbolic_channels or any(a.stride > 1 for a in spec.axes):
+        return False  # with a stride, g has zeros between its positions
     inputs, outputs = (math.prod(getattr(a, n) for a in spec.axes) for n in ("size", "out"))
     return spec.out_channels * inputs < spec.in_channels * outputs
 

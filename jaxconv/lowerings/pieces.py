@@ -40,7 +40,8 @@ def _slab(spec: ConvSpec, n: int) -> ConvSpec:
 
 def cuts(lowering: Lowering, slot: Slot, spec: ConvSpec, target: Target) -> tuple[int, int]:
     """Into how many groups of images, and each of them into how many slabs; 1 where that does not help."""
-    if target.platform != "cpu" or target.divided or type(spec.batch) is not int:
+    symbolic = spec.symbolic_channels or type(spec.batch) is not int
+    if target.platform != "cpu" or target.divided or symbolic:
         return 1, 1
 
     def least(spec: ConvSpec, cut: Cut, numbers: Iterable[int], most: int) -> int:

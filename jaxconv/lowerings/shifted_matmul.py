@@ -91,7 +91,7 @@ def _cut(slot: Slot, spec: ConvSpec) -> bool:
     taps = math.prod(a.kernel for a in spec.axes)
     # The compiler makes a thin product one loop with the sum, and that loop needs parts of equal shape; and a
     # weight gradient copies the cut g for each tap.
-    thin = min(spec.in_channels, spec.out_channels) < THIN * spec.groups
+    thin = spec.symbolic_channels or min(spec.in_channels, spec.out_channels) < THIN * spec.groups
     whole = LEAST_SAVED * taps * math.prod(a.out for a in spec.axes)
     return taps <= UNROLL and not thin and (slot == "forward" or _touched(spec) <= whole)
 
