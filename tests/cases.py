@@ -173,6 +173,7 @@ CASES = (
     Case("1d_stride_exceeds_kernel", (13,), (2,), (4, 3), stride=(5,), padding=((1, 0),)),
     Case("1d_depthwise_k5", (10,), (5,), (6, 6), padding=((2, 2),), groups=6, batch=3),
     Case("1d_depthwise_k15", (31,), (15,), (4, 4), padding=((3, 0),), groups=4),
+    Case("1d_wide_taps_miss", (4,), (3,), (8, 9), dilation=(5,), padding=((5, 5),)),
     Case("1d_one_channel", (12,), (4,), (1, 1), stride=(2,), batch=1),
     # two dimensions
     Case("2d", (6, 5), (3, 2)),
@@ -196,6 +197,8 @@ CASES = (
     Case("2d_depthwise_multiplier", (7, 6), (3, 2), (3, 6), (2, 1), (1, 1), ((1, 0), (0, 1)), 3),
     Case("2d_depthwise_remainder", (6, 18), (2, 3), (3, 3), stride=(1, 2), groups=3),
     Case("2d_fewer_out", (7, 8), (2, 3), (6, 2), (1, 1), (3, 2), ((1, 3), (4, 0)), 2),
+    Case("2d_wide_dilated", (5, 6), (3, 3), (9, 8), dilation=(2, 3), padding=((2, 1), (3, 2))),
+    Case("2d_wide_groups_strided", (7, 8), (3, 2), (16, 24), (2, 3), (1, 2), ((2, 1), (1, 2)), 2),
     Case("2d_many_channels", (5, 6), (3, 3), (20, 18), padding=((1, 1), (1, 0)), batch=1),
     Case("2d_batch_zero", (5, 6), (3, 2), batch=0),
     Case("2d_space_zero", (0, 6), (3, 2), padding=((1, 0), (0, 0))),
