@@ -1,7 +1,7 @@
 """What it would cost to stay below a limit: `python -m benchmarks.tradeoffs SWEEP.jsonl ...`.
 
-A sweep has the seconds of every algorithm, to run and to compile. From them this prints the time that is left,
-relative to `direct`'s, if only the algorithms that keep to a limit were there to choose from.
+A sweep has the seconds of every algorithm, to run and to compile. From them this prints the time that is
+left, relative to `direct`'s, if only the algorithms that keep to a limit were there to choose from.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def read(line: dict[str, object]) -> list[Timed]:
     """The algorithms of one line of a sweep, `direct` first."""
     key = Key.parse(str(line["key"]))
     found, algorithms = core_spec(key.spec), line["algorithms"]
-    assert found and isinstance(algorithms, dict)
+    assert found
+    assert isinstance(algorithms, dict)
     spec, target = found[0], Target("cpu", key.dtype)
     data = sum(map(math.prod, (*spec.operand_shapes(key.slot), spec.result_shape(key.slot))))
     run, compiled = algorithms["direct"]

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxconv
-from benchmarks import compare, layers, machine, report, results, run
+from benchmarks import compare, floors, layers, machine, report, results, run, tradeoffs
 from benchmarks.contenders import Refused, arrays, build, relative_error, swap_kernel, tolerance
 from benchmarks.measure import MOST_CALLS, interleave
 from benchmarks.random_workloads import MOST_MULTIPLY_ADDS
@@ -300,3 +300,55 @@ def test_comparison_takes_times_relative_to_stock():
     assert "| faster forward |  | 0.25 | 0.50 | 0.12 |" in text
     assert "of another size now: resized forward" in text
     assert "| same" not in text
+
+
+def test_floors_are_timed_for_the_slow_rows_only(tmp_path):
+    """A row that PyTorch wins by a factor of two, one that it loses, and one without matrix products."""
+
+    def row(name: str, torch_s: float):
+        workload = next(w for w in WORKLOADS if w.name == name)
+        contenders = {
+            "jaxconv": {"algorithm": "direct", "samples": [[2e-3]]},
+            "torch": {"samples": [[torch_s]]},
+        }
+        return {
+            "kind": "row",
+            "workload": dataclasses.asdict(workload),
+            "tags": sorted(workload.tags),
+            "slot": "forward",
+            "dtype": "float32",
+            "contenders": contenders,
+        }
+
+    file, out = tmp_path / "results.jsonl", tmp_path / "floors.md"
+    for entry in (
+        {"kind": "header"},
+        row("map-1x1", 1e-3),
+        row("map-2x2", 1e-2),
+        row("mobilenet-depthwise", 1e-3),
+    ):
+        results.append(file, entry)
+    floors.main([str(file), "--out", str(out), "--rounds", "1"])
+    measured = json.loads(out.with_suffix(".json").read_text())
+    assert [entry["row"] for entry in measured] == ["map-1x1 forward"]
+    assert {"direct", "im2col"} <= set(measured[0]["seconds"])
+    assert all(0 < seconds < 1 for seconds in measured[0]["seconds"].values())
+    assert [line.split(" | ")[0] for line in out.read_text().splitlines()[2:]] == ["| map-1x1"]
+
+
+def test_tradeoffs_leave_out_what_breaks_a_limit(tmp_path, capsys):
+    """im2col is the fastest, but compiles for long and needs workspace; nothing else beats direct."""
+    key = "forward n2 g1 c8>8 16k3s1d1p1,1 float32 default"
+    file = tmp_path / "sweep.jsonl"
+    algorithms = {"direct": (4e-3, 1e-2), "im2col": (1e-3, 5e-2), "shifted_matmul": (2e-3, 3e-2)}
+    for entry in ({}, {"key": key, "algorithms": algorithms}):
+        results.append(file, entry)
+    tradeoffs.main([str(file)])
+    found = {
+        cells[1].strip(): float(cells[3])
+        for line in capsys.readouterr().out.splitlines()[2:]
+        if (cells := line.split("|"))
+    }
+    assert found["none"] == 0.25
+    assert found["compile time at most 4 times that of direct"] == 0.5
+    assert found["compile time at most 2 times that of direct"] == found["no workspace"] == 1
