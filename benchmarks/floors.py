@@ -1,10 +1,10 @@
 """What the matrix products alone take: `python -m benchmarks.floors RESULTS.jsonl --out FLOORS.md`.
 
 For each row that is slower than PyTorch by more than `--above`, depthwise ones apart, the products of every
-algorithm that can compute it are timed on their own, on operands that lie in memory as a matmul likes them: no
-patches, shifts or sums. An algorithm built of XLA's products cannot be faster than its own. So where the least
-floor is near the time that was measured, XLA's matmul of this shape is the limit; where it is far below, moving
-data is.
+algorithm that can compute it are timed on their own, on operands that lie in memory as a matmul likes them:
+no patches, shifts or sums. An algorithm built of XLA's products cannot be faster than its own. So where the
+least floor is near the time that was measured, XLA's matmul of this shape is the limit; where it is far
+below, moving data is.
 """
 
 from __future__ import annotations
