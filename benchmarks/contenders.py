@@ -119,7 +119,9 @@ def swap_kernel(kernel: np.ndarray, groups: int) -> np.ndarray:
     return np.flip(swapped, axis=tuple(range(len(taps))))
 
 
-def _stock(workload: Workload, slot: Slot, given: Arrays, dtype: str) -> Contender:
+def stock_program(workload: Workload, slot: Slot) -> Callable[..., jax.Array]:
+    """A function of the layer's x, kernel and g; a transposed layer's kernel is Flax's."""
+
     def layer(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return stock_layer(workload, x, kernel)
 
@@ -130,11 +132,15 @@ def _stock(workload: Workload, slot: Slot, given: Arrays, dtype: str) -> Contend
             return jax.vjp(lambda x: layer(x, kernel), x)[1](g)[0]
         return jax.vjp(lambda kernel: layer(x, kernel), kernel)[1](g)[0]
 
+    return program
+
+
+def _stock(workload: Workload, slot: Slot, given: Arrays, dtype: str) -> Contender:
     def own(kernel: np.ndarray) -> np.ndarray:
         return swap_kernel(kernel, workload.groups) if workload.transposed else kernel
 
     given = {**given, "kernel": own(given["kernel"])}
-    return _compiled(program, given, dtype, own if slot == "weight_grad" else None)
+    return _compiled(stock_program(workload, slot), given, dtype, own if slot == "weight_grad" else None)
 
 
 def stock_layer(workload: Workload, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -170,12 +176,9 @@ def stock_layer(workload: Workload, x: jax.Array, kernel: jax.Array) -> jax.Arra
     )
 
 
-def _jaxconv(workload: Workload, slot: Slot, given: Arrays, dtype: str, algorithm: str | None) -> Contender:
+def jaxconv_program(workload: Workload, slot: Slot, algorithm: str | None = None) -> Callable[..., jax.Array]:
+    """A function of the layer's x, kernel and g."""
     form_slot, (left, right) = workload.form(slot)
-    try:
-        plan = jaxconv.plan(workload.spec, slot=form_slot, dtype=jnp.dtype(dtype), algorithm=algorithm)
-    except ValueError as error:
-        raise Refused(str(error).partition("not possible here: ")[2] or str(error)) from None
     axes = workload.spec.axes
     options: dict[str, Any] = {
         "stride": tuple(a.stride for a in axes),
@@ -196,7 +199,16 @@ def _jaxconv(workload: Workload, slot: Slot, given: Arrays, dtype: str, algorith
             return jaxconv.conv_transpose(a, b, **options)
         return jaxconv.conv_input_grad(a, b, workload.spec.input_shape, **options)
 
-    contender = _compiled(program, given, dtype, None)
+    return program
+
+
+def _jaxconv(workload: Workload, slot: Slot, given: Arrays, dtype: str, algorithm: str | None) -> Contender:
+    form_slot, _ = workload.form(slot)
+    try:
+        plan = jaxconv.plan(workload.spec, slot=form_slot, dtype=jnp.dtype(dtype), algorithm=algorithm)
+    except ValueError as error:
+        raise Refused(str(error).partition("not possible here: ")[2] or str(error)) from None
+    contender = _compiled(jaxconv_program(workload, slot, algorithm), given, dtype, None)
     contender.facts["algorithm"] = plan.algorithm
     return contender
 

@@ -1,0 +1,167 @@
+"""Compile the operators for devices that are not there: `python -m benchmarks.targets --out DIR`.
+
+Every slot of every workload is compiled for an H100 and a TPU v5e, as jaxconv's operator and as the lax
+convolution of `contenders`. Each program becomes a line of `DIR/targets_DEVICE_DTYPE.jsonl`; a run that was
+stopped goes on where it was. Nothing runs, so nothing here is a measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# Whoever compiles for a device wants none to be started; before the first `import jax`.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+import jaxconv
+from jaxconv import targets
+from jaxconv.geometry import ConvSpec, Slot
+
+from .contenders import jaxconv_program, stock_program
+from .run import progress
+from .target_cases import CASES
+from .target_tables import write_tables
+from .workloads import SLOTS, WORKLOADS, Workload
+
+CONTENDERS = ("stock", "jaxconv")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def necessary(spec: ConvSpec) -> int:
+    """Multiply-adds of the form, with those over the padding, which every convolution executes."""
+    outs, taps = (math.prod(getattr(a, name) for a in spec.axes) for name in ("out", "kernel"))
+    return spec.batch * outs * taps * (spec.in_channels // spec.groups) * spec.out_channels
+
+
+def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
+    """One line: what the compiler made of one program."""
+    fn = (stock_program if contender == "stock" else jaxconv_program)(workload, slot)
+    shapes = dict(workload.shapes)
+    if contender == "stock" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
+        shapes["kernel"] = (*workload.kernel, workload.in_features // workload.groups, workload.out_features)
+    args = [jax.ShapeDtypeStruct(shapes[name], jnp.dtype(dtype)) for name in ("x", "kernel", "g")]
+    form_slot, _ = workload.form(slot)
+    platform = targets.DEVICES[device].platform
+    row: dict[str, Any] = {
+        "kind": "row",
+        "workload": workload.name,
+        "slot": slot,
+        "form_slot": form_slot,
+        "contender": contender,
+        "device": device,
+        "dtype": dtype,
+        "necessary": necessary(workload.spec),
+    }
+    if contender == "jaxconv":
+        plan = jaxconv.plan(workload.spec, slot=form_slot, platform=platform, dtype=jnp.dtype(dtype))
+        row["algorithm"] = plan.algorithm
+    start = time.perf_counter()
+    try:
+        report = targets.compile_for(fn, *args, device=device, kernel=workload.kernel)
+    except Exception as failure:  # a program that does not compile must not end a long run
+        return row | {"failed": f"{type(failure).__name__}: {failure}"[:1000]}
+    return row | {
+        "compile_s": round(time.perf_counter() - start, 2),
+        "executed": report.multiply_adds,
+        "products": [f"{p.kind} {'x'.join(map(str, p.window))}".strip() for p in report.products],
+        "memory": dataclasses.asdict(report.memory),
+        "bytes_accessed": report.bytes_accessed,
+        "seconds": report.seconds,
+        "cycles": report.cycles,
+        "findings": sorted({f.kind for f in report.findings}),
+    }
+
+
+def key(row: dict[str, Any]) -> tuple[str, ...]:
+    """What names a line."""
+    return tuple(row[name] for name in ("workload", "slot", "contender", "device", "dtype"))
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file; none if there is no such file."""
+    if not path.exists():
+        return []
+    return [row for line in path.read_text().splitlines() if (row := json.loads(line))["kind"] == "row"]
+
+
+def todo(
+    workloads: Sequence[Workload],
+    contenders: Sequence[str],
+    device: str,
+    dtype: str,
+    done: set[tuple[str, ...]],
+) -> Iterator[tuple[Workload, Slot, str]]:
+    """The programs that a file does not have yet."""
+    for workload in workloads:
+        for slot in SLOTS:
+            for contender in contenders:
+                if (workload.name, slot, contender, device, dtype) not in done:
+                    yield workload, slot, contender
+
+
+def run(
+    path: Path, workloads: Sequence[Workload], contenders: Sequence[str], device: str, dtype: str
+) -> None:
+    """Compiles what is missing in a file, and adds it."""
+    missing = [*todo(workloads, contenders, device, dtype, set(map(key, load(path))))]
+    with progress() as bar, path.open("a") as file:
+        task = bar.add_task(f"{device} {dtype}", total=len(missing))
+        if missing:
+            header = {"kind": "header", "jax": jax.__version__, "device": targets.DEVICES[device].title}
+            file.write(json.dumps(header) + "\n")
+        for workload, slot, contender in missing:
+            file.write(json.dumps(compile_row(workload, slot, contender, device, dtype)) + "\n")
+            file.flush()
+            bar.advance(task)
+
+
+def selected(args: argparse.Namespace) -> list[Workload]:
+    """The workloads that the command line names."""
+    pool = (*WORKLOADS, *CASES)
+    return [w for w in pool if args.only in w.name and (args.all or args.only or w.quick)]
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.targets", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
+    parser.add_argument(
+        "--device", choices=tuple(targets.DEVICES), action="append", help="default: every one"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, action="append", help="default: float32")
+    parser.add_argument("--contender", choices=CONTENDERS, action="append", help="default: both")
+    parser.add_argument("--all", action="store_true", help="every workload, not only the quick ones")
+    parser.add_argument("--only", default="", metavar="TEXT", help="workloads with TEXT in their name")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parsed(argv)
+    console = Console(stderr=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for device in args.device or targets.DEVICES:
+        if reason := targets.missing(device):
+            console.print(reason, markup=False)
+            return 1
+    for device in args.device or targets.DEVICES:
+        for dtype in args.dtype or ("float32",):
+            path = args.out / f"targets_{device}_{dtype}.jsonl"
+            run(path, selected(args), args.contender or CONTENDERS, device, dtype)
+            page = write_tables(load(path), path.with_suffix(".md"))
+            console.print(f"{path} and {page}", markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""Pathologies of a compiled program: forms of a convolution that cost a multiple of its work."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from .products import Product
+
+# A sum over the map that is the window of a forward convolution is told from a large kernel by this many
+# times more positions in the window than in the result.
+_MUCH = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One pathology.
+
+    Attributes:
+      kind: its name, in kebab case.
+      problem: what the program does.
+      remedy: what to do about it.
+      where: the instruction.
+    """
+
+    kind: str
+    problem: str
+    remedy: str
+    where: str
+
+    def __str__(self) -> str:
+        """Two sentences."""
+        return f"{self.kind} in {self.where}: {self.problem} {self.remedy}"
+
+
+def findings(products: list[Product], platform: str, kernel: tuple[int, ...] | None = None) -> list[Finding]:
+    """What is wrong with the products of a program.
+
+    Args:
+      products: of the program.
+      platform: "cuda" or "tpu".
+      kernel: the taps along each axis of the largest kernel, where it is known: then any window beyond it is
+        a finding. Otherwise a window is one that has far more positions than the result.
+
+    Returns:
+      The findings, in the order of the program.
+
+    Example:
+      >>> bad = Product("conv.1", "forward", "f32", (55, 55), (3, 3), (3, 3), multiply_adds=1)
+      >>> [f.kind for f in findings([bad], "cuda")]
+      ['map-as-window']
+    """
+    find = _cuda if platform == "cuda" else _tpu
+    return [found for p in products if p.kind != "dot" for found in find(p, kernel)]
+
+
+def _cuda(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
+    if p.kind == "convolution":
+        deep = len(p.window) > 3
+        why = f"{len(p.window)} spatial dimensions" if deep else "a form that cuDNN has no operator for"
+        yield Finding(
+            "loop-emitter",
+            f"A convolution of {why} runs as a plain loop, without cuDNN.",
+            "Use matrix products: jaxconv's shifted_matmul or im2col.",
+            p.name,
+        )
+    yield from _window(p, kernel)
+    if p.stuffed[0] or any(n > 1 for n in p.base_dilation):
+        yield Finding(
+            "zero-stuffed-input",
+            "The input is stuffed with zeros and convolved, as no input gradient of cuDNN's.",
+            "Call jaxconv.conv_transpose or conv_input_grad, or install jaxconv for your framework.",
+            p.name,
+        )
+    if p.stuffed[1]:
+        yield Finding(
+            "dilated-kernel",
+            "The kernel (or the cotangent in its place) is written out with zeros between its taps.",
+            "Pad symmetrically and slice, or split the dilation (jaxconv's space_to_batch).",
+            p.name,
+        )
+    half = p.dtype in ("bf16", "f16")
+    odd = [c for c in p.channels if c % 8]
+    if half and odd and p.groups == 1 and p.kind != "convolution":
+        yield Finding(
+            "odd-channels",
+            f"{p.dtype} channels {p.channels[0]} -> {p.channels[1]} do not divide by 8: tensor cores idle.",
+            "Pad the channels to a multiple of 8 in the layer before.",
+            p.name,
+        )
+
+
+def _tpu(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
+    del kernel  # a map as window is TPU's own form of a weight gradient
+    if p.groups > 1 and p.groups in p.channels and math.prod(p.window) > 1:
+        yield Finding(
+            "native-depthwise",
+            "A depthwise convolution runs on the matrix unit, one channel of it at a time.",
+            "Use multiply-accumulates: jaxconv's depthwise_mac.",
+            p.name,
+        )
+
+
+def _window(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
+    if p.kind == "weight gradient":
+        return
+    taps = math.prod(p.window)
+    if kernel is None:
+        # A kernel that covers a whole map is a matrix product, and no finding.
+        large = taps > _MUCH * math.prod(p.result) and (math.prod(p.result) > 1 or p.padded)
+    else:
+        large = taps > math.prod(kernel) or max(p.window, default=1) > max(kernel)
+    if large:
+        yield Finding(
+            "map-as-window",
+            f"The window is {'x'.join(map(str, p.window))} for a result of {'x'.join(map(str, p.result))}: a "
+            "weight gradient, run as a forward convolution with an activation as its kernel.",
+            "Use jaxconv's operators, whose weight gradients are cuDNN's or matrix products.",
+            p.name,
+        )
