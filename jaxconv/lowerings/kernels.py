@@ -20,7 +20,7 @@ def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
 
 def adjoint_kernel(kernel: jax.Array, groups: int) -> jax.Array:
     """The kernel that maps g back to x: flipped in space, channels exchanged within each group."""
-    return swap_channels(lax.rev(kernel, tuple(range(kernel.ndim - 2))), groups)
+    return lax.rev(swap_channels(kernel, groups), tuple(range(kernel.ndim - 2)))
 
 
 def adjoint_spec(spec: ConvSpec) -> ConvSpec:
