@@ -4,6 +4,10 @@ from . import interop as interop
 from . import linen as linen
 from . import nn as nn
 from . import testing as testing
+from .dropin import accelerate as accelerate
+from .dropin import install as install
+from .dropin import installed as installed
+from .dropin import uninstall as uninstall
 from .geometry import Axis as Axis
 from .geometry import ConvSpec as ConvSpec
 from .ops.conv import conv as conv

@@ -18,7 +18,14 @@ LAYERS = (
     {"planner"},
     {"ops"},
     {"dropin", "nn", "interop", "testing", "graph", "filters"},
-    {"linen", "partition", "restore", "prune", "explain"},  # linen is nn.linen under its public name
+    {
+        "linen",
+        "partition",
+        "restore",
+        "prune",
+        "explain",
+        "targets",
+    },  # linen is nn.linen under its public name
     {"cli"},
 )
 LEVEL = {member: level for level, members in enumerate(LAYERS) for member in members}

@@ -308,7 +308,7 @@ CONSTRUCTIONS: dict[str, tuple[Callable[[], object], str]] = {
     "true as a kernel": (lambda: Axis(7, True), r"kernel=True of type bool must be an int"),
     "core of an adjoint axis": (lambda: Axis(7, 3, stride=2).adjoint().core(), r"base=2 must be 1"),
     "taps of an adjoint axis": (lambda: Axis(7, 3, stride=2).adjoint().taps(), r"base=2 must be 1"),
-    "plan of no spec": (lambda: jaxconv.plan(K.shape), r"spec=.*of type tuple must be a ConvSpec"),
+    "plan of no spec": (lambda: jaxconv.plan(K.shape), r"fn_or_spec=.*of type tuple must be a ConvSpec"),
     "plan of no dtype": (
         lambda: jaxconv.plan(ConvSpec(1, 4, 6, 1, (Axis(5, 3),)), dtype="floaty"),
         r"dtype='floaty' is not a dtype",

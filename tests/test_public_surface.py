@@ -15,6 +15,7 @@ from flax import linen, nnx
 import jaxconv
 
 FUNCTIONS = {
+    "accelerate",
     "conv",
     "conv_general_dilated",
     "conv_input_grad",
@@ -24,11 +25,14 @@ FUNCTIONS = {
     "convolve",
     "correlate",
     "fold",
+    "install",
+    "installed",
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
     "tune",
     "unfold",
+    "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
 MODULES = {"interop", "linen", "nn", "testing"}
@@ -88,7 +92,7 @@ def undocumented(function: Callable) -> list[str]:
     text = inspect.getdoc(function) or ""
     signature = inspect.signature(function)
     sections = dict(re.findall(r"^(\w+):\n((?:[ ]+.*\n|\n)+)", text + "\n", flags=re.MULTILINE))
-    wanted = {"Args", "Raises", "Example"}
+    wanted = {"Args", "Raises", "Example"} if signature.parameters else {"Example"}
     if signature.return_annotation not in (None, "None"):
         wanted.add("Returns")
     described = re.findall(r"^ +([\w*, ]+):", sections.get("Args", ""), re.MULTILINE)

@@ -40,7 +40,8 @@ def loss(x, kernel, **options):
 
 def counts(fn, *args, **kwargs):
     """How often a function computes each convolution."""
-    return {str(f.key): f.count for f in collect(fn, args or (X, KERNEL), kwargs) or ()}
+    found = collect(fn, args or (X, KERNEL), kwargs, "cpu") or ()
+    return {str(f.key): f.count for f in found if f.algorithm is None}
 
 
 # Finding
@@ -133,12 +134,12 @@ def test_operands_of_the_results_dtype_stand_for_a_key():
         return wide(*narrow), conv(x, kernel), wide(*narrow)
 
     half = jax.ShapeDtypeStruct(X.shape, jnp.bfloat16)
-    (found,) = collect(fn, (X, KERNEL, half), {}) or ()
+    (found,) = collect(fn, (X, KERNEL, half), {}, "cpu") or ()
     assert (found.dtypes, found.count) == ((jnp.float32, jnp.float32), 3)
 
 
 def test_a_function_without_convolutions_is_an_error():
-    with pytest.raises(ValueError, match="<lambda> computes no convolution of jaxconv"):
+    with pytest.raises(ValueError, match="<lambda> computes no convolution"):
         quick(lambda x: x + 1, X)
     assert len(quick(functools.partial(conv, algorithm="im2col"), X, KERNEL)) == 0
 

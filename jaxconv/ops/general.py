@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..geometry import Axis, ConvSpec, Slot
-from ..lowerings.kernels import adjoint_kernel
-from ..planner import normalize_precision
+from ..planner import normalize_precision, readings
 from .primitives import bind
+
+Call = Callable[[jax.Array, jax.Array, Any], jax.Array]
 
 
 def conv_general_dilated(
@@ -35,8 +35,8 @@ def conv_general_dilated(
     """`jax.lax.conv_general_dilated` with this library's gradients.
 
     A convolution becomes the forward operator. One with `lhs_dilation` and stride 1 is a transposed
-    convolution and becomes the input-gradient operator. Everything else (both at once, batch groups, a named
-    output sharding) goes to lax unchanged.
+    convolution and becomes the input-gradient operator; with both, the weight-gradient operator. What is none
+    of them (both dilations and a stride) and a named output sharding go to lax unchanged.
 
     Args:
       lhs: data, in the order that `dimension_numbers` says.
@@ -90,25 +90,6 @@ def conv_general_dilated(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """One of our operators, and the orders of the axes that lead to and from its own."""
-
-    slot: Slot
-    spec: ConvSpec
-    dtype: Any
-    data: tuple[int, ...]
-    kernel: tuple[int, ...]
-    result: tuple[int, ...]
-
-    def __call__(self, lhs: jax.Array, rhs: jax.Array, precision: Any) -> jax.Array:
-        x, kernel = _permuted(lhs, self.data), _permuted(rhs, self.kernel)
-        if self.slot == "input_grad":
-            kernel = adjoint_kernel(kernel, self.spec.groups)
-        options = {"dtype": self.dtype, "precision": precision, "algorithm": None, "out_sharding": None}
-        return _permuted(bind(self.slot, x, kernel, spec=self.spec, **options), self.result)
-
-
 @functools.lru_cache(maxsize=4096)
 def _translate(
     lhs: Any,
@@ -116,7 +97,7 @@ def _translate(
     key: tuple[Any, ...],
     dimension_numbers: Any,
     dtype: Any,
-) -> _Call | None:
+) -> Call | None:
     """The operator that the arguments mean, or None if they are for lax; eager calls ask every time."""
     window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, batch_group_count = key
 
@@ -135,36 +116,33 @@ def _translate(
         )
 
     wanted = jax.eval_shape(theirs, lhs, rhs)  # lax checks the arguments; nothing is computed
-    rank = len(wanted.shape) - 2
-    base = lhs_dilation or (1,) * rank
-    transposed = any(b > 1 for b in base)
-    both = transposed and any(s > 1 for s in window_strides)
-    if rank == 0 or both or batch_group_count > 1 or 0 in wanted.shape:
-        return None
-    lhs_spec, rhs_spec, out_spec = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    data, kernel = (lhs_spec[0], *lhs_spec[2:], lhs_spec[1]), (*rhs_spec[2:], rhs_spec[1], rhs_spec[0])
-    batch, *sizes, channels = (lhs.shape[i] for i in data)
-    *taps, _, out_channels = (rhs.shape[i] for i in kernel)
+    rank = len(lhs.shape) - 2
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     dilation = rhs_dilation or (1,) * rank
     if isinstance(padding, str):
+        sizes, taps = ([a.shape[i] for i in spec[2:]] for a, spec in ((lhs, numbers[0]), (rhs, numbers[1])))
         spans = [d * (k - 1) + 1 for k, d in zip(taps, dilation, strict=True)]
         padding = lax.padtype_to_pads(sizes, spans, window_strides, padding)
-    axes = tuple(
-        Axis(n, k, s, d, *pads, base=b)
-        for n, k, s, d, pads, b in zip(sizes, taps, window_strides, dilation, padding, base, strict=True)
+    found = readings(
+        lhs.shape,
+        rhs.shape,
+        window_strides=window_strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation or (1,) * rank,
+        rhs_dilation=dilation,
+        dimension_numbers=numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
     )
-    order = (out_spec[0], *out_spec[2:], out_spec[1])
-    result = tuple(order.index(i) for i in range(rank + 2))
-    if transposed:
-        adjoint = tuple(a.adjoint() for a in axes)
-        spec = ConvSpec(batch, out_channels, channels, feature_group_count, adjoint)
-        return _Call("input_grad", spec, wanted.dtype, data, kernel, result)
-    spec = ConvSpec(batch, channels, out_channels, feature_group_count, axes)
-    return _Call("forward", spec, wanted.dtype, data, kernel, result)
+    if not found:
+        return None
+    reading = found[0]
 
+    def call(lhs: jax.Array, rhs: jax.Array, precision: Any) -> jax.Array:
+        options = {"dtype": wanted.dtype, "precision": precision, "algorithm": None, "out_sharding": None}
+        return reading.result(bind(reading.slot, *reading.operands(lhs, rhs), spec=reading.spec, **options))
 
-def _permuted(array: jax.Array, order: tuple[int, ...]) -> jax.Array:
-    return array if order == tuple(range(array.ndim)) else jnp.transpose(array, order)
+    return call
 
 
 def _exact(*values: Any) -> tuple[Any, ...] | None:

@@ -15,6 +15,7 @@ Parameters of all three: `spec` (ConvSpec), `dtype` (of the result), `precision`
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -99,18 +100,34 @@ _ROLES: dict[Kind, str] = {"input": "NI", "kernel": "IO", "output": "NO"}
 _FIRST: dict[Kind, int] = {"input": 0, "kernel": -1, "output": 0}
 
 
-def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):
-    """The algorithm is chosen here, where the platform of the program is known."""
+# What becomes of lax's convolutions that are being lowered: "stock" ones are lax's, "planned" ones the planner's
+# (dropin.py), "emitted" ones are part of an algorithm and lax's too. All of jit's caches see it.
+LAX: Any = jax.make_user_context("stock")
 
-    def compute(
-        x: jax.Array, y: jax.Array, *, spec: ConvSpec, dtype: Any, precision: Any, algorithm: Any, **_
-    ):
-        target = Target(platform, dtype, precision, divided=_divided(ctx))
-        return execute(slot, spec, target, algorithm, x, y)
 
+def target_of(ctx: mlir.LoweringRuleContext, platform: str, dtype: Any, precision: Any) -> Target:
+    """What a primitive's rule lowers for."""
+    return Target(platform, dtype, precision, divided=_divided(ctx))
+
+
+def lower_in(
+    ctx: mlir.LoweringRuleContext, compute: Callable[[jax.Array, jax.Array], jax.Array], a: Any, b: Any
+):
+    """What a primitive's rule returns if a function of its operands is to compute the result."""
     # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
     plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]  # pyright: ignore[reportAttributeAccessIssue]
-    return mlir.lower_fun(compute, multiple_results=False)(ctx.replace(avals_in=plain), a, b, **params)
+    with LAX("emitted"):
+        return mlir.lower_fun(compute, multiple_results=False)(ctx.replace(avals_in=plain), a, b)
+
+
+def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):
+    """The algorithm is chosen here, where the platform of the program is known."""
+    target = target_of(ctx, platform, params["dtype"], params["precision"])
+
+    def compute(x: jax.Array, y: jax.Array) -> jax.Array:
+        return execute(slot, params["spec"], target, params["algorithm"], x, y)
+
+    return lower_in(ctx, compute, a, b)
 
 
 def _divided(ctx: mlir.LoweringRuleContext) -> bool:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, get_args
-
-import jax
-import jax.numpy as jnp
+from typing import Any
 
 from ..geometry import ConvSpec, Slot, bytes_moved, multiply_adds
-from ..lowerings import PLATFORMS, REGISTRY, Lowering, Target, Work, core_spec, work_in_pieces
+from ..lowerings import REGISTRY, Lowering, Target, Work, core_spec, work_in_pieces
 from . import cost, rules
 from .measured import measured
-from .precision import normalize_precision, only_direct
+from .precision import only_direct
 from .table import duration
 
 
@@ -116,60 +113,14 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
     return REGISTRY["direct"], "XLA's own convolution"
 
 
-def plan(
-    spec: ConvSpec,
-    *,
-    slot: Slot = "forward",
-    platform: str | None = None,
-    dtype: Any = jnp.float32,
-    algorithm: str | None = None,
-    precision: Any = None,
-) -> Plan:
-    """Explains which algorithm computes one slot of a convolution.
-
-    Args:
-      spec: the convolution.
-      slot: "forward", "input_grad" (a transposed convolution is one) or "weight_grad".
-      platform: "cpu", "cuda" or "tpu"; by default JAX's default backend.
-      dtype: of the result.
-      algorithm: a forced choice, as in `conv`.
-      precision: as in `conv`.
-
-    Returns:
-      A `Plan`: every candidate, and why it was chosen or not.
+def plan_slot(spec: ConvSpec, slot: Slot, target: Target, algorithm: str | None = None) -> Plan:
+    """The plan of one slot.
 
     Raises:
-      ValueError: for an unknown dtype, slot, platform or algorithm, a forced one that can't compute the slot,
-        or what is no spec.
-
-    Example:
-      >>> from jaxconv.geometry import Axis, ConvSpec
-      >>> spec = ConvSpec(1, 4, 4, 1, (Axis(8, 3, dilation=2),))
-      >>> print(plan(spec, slot="weight_grad", platform="cuda"))
-      weight_grad (1, 8, 4) x (1, 4, 4) -> (3, 4, 4) on cuda
-        192 multiply-adds, at least 384 bytes
-           direct: applies, but shifted_matmul is preferred (192 multiply-adds, 0 elements of workspace)
-           zero_insertion: zero_insertion computes input_grad, not weight_grad.
-        ...
-        -> shifted_matmul: a dilated kernel's gradient is no backward-filter convolution to XLA (192 ...)
-        ...
+      ValueError: if the forced algorithm can't compute it.
     """
-    if not isinstance(spec, ConvSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"spec={spec!r} of type {type(spec).__name__} must be a ConvSpec.")
-    try:
-        dtype = jnp.dtype(dtype)
-    except TypeError:
-        raise ValueError(f"dtype={dtype!r} is not a dtype.") from None
-    if slot not in get_args(Slot):
-        raise ValueError(f"slot={slot!r} is not known; use one of {', '.join(get_args(Slot))}.")
-    precision = normalize_precision(precision)
-    if refusal := why_not(algorithm, slot, spec, dtype, precision):
+    if refusal := why_not(algorithm, slot, spec, target.dtype, target.precision):
         raise ValueError(f"algorithm={algorithm!r} is not possible here: {refusal}")
-    platform = platform or jax.default_backend()
-    platform = "cuda" if platform == "gpu" else platform
-    if platform not in PLATFORMS:
-        raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
-    target = Target(platform, dtype, precision)
     moved = bytes_moved(spec, slot, target.dtype.itemsize)
     candidates = tuple(_candidates(slot, spec, target, algorithm))
     return Plan(spec, slot, target.platform, multiply_adds(spec), moved, candidates)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from jaxlib import version
 
 from ..lowerings import REGISTRY
 from .collect import Found, collect
+from .device import default_device, platform_of
 from .key import Key
 from .progress import reporting
 from .table import Table, duration, ranking
@@ -41,9 +41,10 @@ def tune(
     `shard_map` they have the shapes of one shard.
 
     Each convolution is measured by itself on random data, the algorithms in turns, those with the most work
-    first. One that is more than three times slower than the best after the first round is not repeated; its
-    one time is kept. A convolution with a forced `algorithm`, a symbolic size, or nothing to compute is left
-    out, and so is an algorithm whose program would be very long or would need more than 4 GiB of workspace.
+    first; those of lax as they would be computed under `jaxconv.install`. An algorithm that is more than
+    three times slower than the best after the first round is not repeated; its one time is kept. A
+    convolution with a forced `algorithm`, a symbolic size, or nothing to compute is left out, and so is an
+    algorithm whose program would be very long or would need more than 4 GiB of workspace.
 
     Args:
       fn: a function of arrays and pytrees of arrays.
@@ -60,7 +61,7 @@ def tune(
       The table of all that was measured, and of what was in the file; use it by `with table:`.
 
     Raises:
-      ValueError: if `fn` has no convolution of this library, an algorithm is not known, `repeats` is below 1,
+      ValueError: if `fn` has no convolution, an algorithm is not known, `repeats` is below 1,
         or the file is no table, or one of another kind of device or version of jaxlib.
       RuntimeError: if an algorithm's result is not that of `direct`, which would be a bug.
 
@@ -81,8 +82,8 @@ def tune(
     names = _known(algorithms)
     if repeats < 1:
         raise ValueError(f"repeats={repeats} must be at least 1.")
-    device = _default_device()
-    platform = _platform(device)
+    device = default_device()
+    platform = platform_of(device)
 
     def measured(seconds: dict[str, dict[str, float]]) -> Table:
         return Table(platform, device.device_kind, version.__version__, seconds)
@@ -90,12 +91,12 @@ def tune(
     table = measured({})
     if path is not None and Path(path).exists():
         table = table.merge(Table.load(path))
-    found = collect(fn, args, kwargs)
+    found = collect(fn, args, kwargs, platform)
     if found is None:
         raise ValueError(
-            f"{getattr(fn, '__name__', fn)} computes no convolution of jaxconv; convolutions of lax, or of "
-            "Flax's own layers, are not the planner's to choose."
+            f"{getattr(fn, '__name__', fn)} computes no convolution; hand over a function that does."
         )
+    found = [f for f in found if f.algorithm is None]
     jobs = [(f, missing) for f in found if (missing := _missing(f.key, names, table))]
     start = time.monotonic()
     with reporting(len(jobs), progress) as report:
@@ -148,18 +149,3 @@ def _summary(found: list[Found], table: Table) -> str:
     direct = sum(count * known.get("direct", 0.0) for count, known in times)
     best = sum(count * min(known.values()) for count, known in times)
     return f"{len(times)} convolutions in all: direct {duration(direct)}, the fastest {duration(best)}"
-
-
-def _default_device() -> Any:
-    """The device that JAX would run on now."""
-    chosen: Any = getattr(jax.config, "jax_default_device")  # noqa: B009
-    if chosen is None or isinstance(chosen, str):  # a string names a platform
-        return jax.local_devices(backend=chosen)[0]  # pyright: ignore
-    return chosen
-
-
-def _platform(device: Any) -> str:
-    """In the words of lowering rules, where "gpu" is either of two."""
-    if device.platform != "gpu":
-        return device.platform
-    return "rocm" if "rocm" in device.client.platform_version else "cuda"
