@@ -100,7 +100,7 @@ _ROLES: dict[Kind, str] = {"input": "NI", "kernel": "IO", "output": "NO"}
 _FIRST: dict[Kind, int] = {"input": 0, "kernel": -1, "output": 0}
 
 
-# What becomes of lax's convolutions that are being lowered: "stock" ones are lax's, "planned" ones the planner's
+# What becomes of lax's convolutions as they are lowered: "stock" ones are lax's, "planned" ones the planner's
 # (dropin.py), "emitted" ones are part of an algorithm and lax's too. All of jit's caches see it.
 LAX: Any = jax.make_user_context("stock")
 
