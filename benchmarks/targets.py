@@ -11,10 +11,13 @@ import argparse
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +48,9 @@ def necessary(spec: ConvSpec) -> int:
     return spec.batch * outs * taps * (spec.in_channels // spec.groups) * spec.out_channels
 
 
-def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
-    """One line: what the compiler made of one program."""
-    fn = (stock_program if contender == "stock" else jaxconv_program)(workload, slot)
-    shapes = dict(workload.shapes)
-    if contender == "stock" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
-        shapes["kernel"] = (*workload.kernel, workload.in_features // workload.groups, workload.out_features)
-    args = [jax.ShapeDtypeStruct(shapes[name], jnp.dtype(dtype)) for name in ("x", "kernel", "g")]
+def described(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
+    """What is known of a program before it is compiled."""
     form_slot, _ = workload.form(slot)
-    platform = targets.DEVICES[device].platform
     row: dict[str, Any] = {
         "kind": "row",
         "workload": workload.name,
@@ -65,8 +62,20 @@ def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dty
         "necessary": necessary(workload.spec),
     }
     if contender == "jaxconv":
+        platform = targets.DEVICES[device].platform
         plan = jaxconv.plan(workload.spec, slot=form_slot, platform=platform, dtype=jnp.dtype(dtype))
         row["algorithm"] = plan.algorithm
+    return row
+
+
+def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
+    """One line: what the compiler made of one program."""
+    fn = (stock_program if contender == "stock" else jaxconv_program)(workload, slot)
+    shapes = dict(workload.shapes)
+    if contender == "stock" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
+        shapes["kernel"] = (*workload.kernel, workload.in_features // workload.groups, workload.out_features)
+    args = [jax.ShapeDtypeStruct(shapes[name], jnp.dtype(dtype)) for name in ("x", "kernel", "g")]
+    row = described(workload, slot, contender, device, dtype)
     start = time.perf_counter()
     try:
         report = targets.compile_for(fn, *args, device=device, kernel=workload.kernel)
@@ -116,15 +125,37 @@ def run(
 ) -> None:
     """Compiles what is missing in a file, and adds it."""
     missing = [*todo(workloads, contenders, device, dtype, set(map(key, load(path))))]
-    with progress() as bar, path.open("a") as file:
+    with progress() as bar, path.open("a") as file, Compilers() as compilers:
         task = bar.add_task(f"{device} {dtype}", total=len(missing))
         if missing:
             header = {"kind": "header", "jax": jax.__version__, "device": targets.DEVICES[device].title}
             file.write(json.dumps(header) + "\n")
         for workload, slot, contender in missing:
-            file.write(json.dumps(compile_row(workload, slot, contender, device, dtype)) + "\n")
+            row = compilers.row(workload, slot, contender, device, dtype)
+            file.write(json.dumps(row) + "\n")
             file.flush()
             bar.advance(task)
+
+
+class Compilers:
+    """A process that compiles, and a new one where the compiler aborts it."""
+
+    def __enter__(self) -> Compilers:
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+
+    def row(self, workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
+        """`compile_row`; a program on which the compiler aborts is one that does not compile."""
+        given = (workload, slot, contender, device, dtype)
+        try:
+            return self._pool.submit(compile_row, *given).result()
+        except BrokenProcessPool:
+            self.__exit__()
+            self.__enter__()
+            return described(*given) | {"failed": "the compiler aborted the process"}
 
 
 def selected(args: argparse.Namespace) -> list[Workload]:

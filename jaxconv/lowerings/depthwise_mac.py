@@ -34,11 +34,13 @@ SUMS = 13
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """From x (N, *s, C) and w (*k, 1, C m), y (N, *o, C m)."""
     x, kernel, dtype = product_operands(x, kernel, target)
-    x, kernel = _repeated(spec, padded(spec, x).astype(dtype)), kernel.astype(dtype)
+    x, kernel = _repeated(spec, padded(spec, x)), kernel.astype(dtype)
+    if target.platform == "cpu":  # elsewhere each tap widens what it sees, or the wide array goes to memory
+        x = x.astype(dtype)
     ones = (1,) * (spec.rank + 1)
 
     def row(x: jax.Array, w: jax.Array, taps: list[tuple[int, ...]]) -> jax.Array:
-        parts = [window(x, spec.axes, 1, t) * w[i] for i, t in enumerate(taps)]
+        parts = [window(x, spec.axes, 1, t).astype(dtype) * w[i] for i, t in enumerate(taps)]
         return sum(parts[1:], parts[0])
 
     taps = offsets(spec.axes)
@@ -49,7 +51,7 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
     kernel = jnp.pad(kernel, [*[(0, 0)] * (spec.rank - 1), (0, missing), (0, 0), (0, 0)])
     kernel = kernel.reshape(-1, length, *ones, spec.out_channels)
     taps = _row_taps(spec, length)
-    zero = jnp.zeros_like(x, shape=spec.output_shape)
+    zero = jnp.zeros_like(x, dtype, spec.output_shape)
     y, _ = lax.scan(
         lambda y, row_of: (y + row(_slab(spec, x, row_of[0], length), row_of[1], taps), None),
         zero,

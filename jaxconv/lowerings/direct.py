@@ -6,12 +6,17 @@ computes grouped weight gradients as dense ones. Error: that of one dot product 
 XLA has no convolution whose open array is the kernel, so the weight gradient is one of x with g as its
 window, in the form that the GPU backend recognises as backward-filter. More than three spatial dimensions
 are a scalar loop on every backend.
+
+For a GPU, XLA writes out what cuDNN does not take: a border that is not alike on both sides, and with it the
+zeros between the taps of a dilated kernel. So the border is made alike where positions behind the last window
+allow that, and is otherwise put there before the convolution.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,20 +24,40 @@ from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
 from ._base import Lowering, Target, Work, convolve
-from .kernels import adjoint_kernel
+from .kernels import adjoint_kernel, adjoint_spec
+
+# Platforms with cuDNN or its like.
+GPUS = ("cuda", "rocm")
 
 
 def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """From x (N, *s, C) and w (*k, C/g, O), y (N, *o, O)."""
+    x, borders = _bordered(x, spec.axes, target)
     return convolve(
         x,
         kernel,
         tuple(a.stride for a in spec.axes),
-        tuple((a.lo, a.hi) for a in spec.axes),
+        borders,
         target,
         rhs_dilation=tuple(a.dilation for a in spec.axes),
         feature_group_count=spec.groups,
     )
+
+
+def _bordered(
+    x: jax.Array, axes: Sequence[Axis], target: Target
+) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
+    """The array to convolve, and the border that the convolution is to add."""
+    borders = tuple((a.lo, a.hi) for a in axes)
+    if target.platform not in GPUS:
+        return x, borders
+    borders = tuple((a.lo, a.lo if dataclasses.replace(a, hi=a.lo).out == a.out else a.hi) for a in axes)
+    dilated = any(a.dilation > 1 and a.kernel > 1 for a in axes)
+    if not dilated or any(a.base > 1 for a in axes) or all(lo == hi for lo, hi in borders):
+        return x, borders
+    # Without the barrier XLA would fold the border back into the convolution's window.
+    x = lax.optimization_barrier(jnp.pad(x, ((0, 0), *borders, (0, 0))))
+    return x, ((0, 0),) * len(axes)
 
 
 def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -42,11 +67,12 @@ def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) 
     convolution by that, and its CPU backend has no fast path for a reversed window.
     """
     axes = [_not_a_group(a.adjoint()) for a in spec.axes]
+    g, borders = _bordered(g, axes, target)
     x = convolve(
         g,
         adjoint_kernel(kernel, spec.groups),
         (1,) * spec.rank,
-        tuple((a.lo, a.hi) for a in axes),
+        borders,
         target,
         lhs_dilation=tuple(a.base for a in axes),
         rhs_dilation=tuple(a.dilation for a in axes),
@@ -73,6 +99,8 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     """
     # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
     # negatively.
+    if target.platform in GPUS and _window_beyond_map(spec):
+        return adjoint_kernel(weight_grad(adjoint_spec(spec), target, g, x), spec.groups)
     reached = [min(a.size, a.size + a.tight_hi) for a in spec.axes]
     x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *reached, x.shape[-1]))
     dw = convolve(
@@ -85,6 +113,16 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
         batch_group_count=spec.groups,
     )
     return jnp.moveaxis(dw, 0, -2)
+
+
+def _window_beyond_map(spec: ConvSpec) -> bool:
+    """Whether XLA would exchange a weight gradient's operands, by which it is no backward-filter any more.
+
+    At stride 1 it is one of g over x as well, with x as the smaller window.
+    """
+    strided = any(a.stride > 1 or a.dilation > 1 for a in spec.axes)
+    places, positions = (math.prod(getattr(a, n) for a in spec.axes) for n in ("out", "size"))
+    return not strided and places > positions
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -107,9 +107,8 @@ def choose(slot: Slot, spec: ConvSpec, target: Target, algorithm: str | None) ->
     if predicted := cost.cheapest(slot, spec, target, names):
         name, reason = predicted
         return REGISTRY[name], f"{reason}; {fault}" if fault else reason
-    substitute = REGISTRY["shifted_matmul"]
-    if fault and substitute.supports(slot, spec, target.dtype, target.precision) is None:
-        return substitute, fault
+    if fault and (name := rules.substitute(slot, spec, target)):
+        return REGISTRY[name], fault
     return REGISTRY["direct"], "XLA's own convolution"
 
 

@@ -1,6 +1,8 @@
 """What is known for certain: shapes for which XLA's own convolution, `direct`, is always a bad program.
 
-A fault is a function of the spec that returns what is wrong, or None.
+A fault is a function of the spec that returns what is wrong, or None. On a CPU it leaves the choice to the
+cost model; for GPUs and TPUs there is none, so the tables name what takes `direct`'s place. They are facts of
+compiled programs: what the compiler makes of the shape, and the multiply-adds or bytes that it then needs.
 """
 
 from __future__ import annotations
@@ -9,10 +11,15 @@ import math
 from collections.abc import Callable
 
 from ..geometry import ConvSpec, Slot
+from ..lowerings import REGISTRY, Target
 from ..lowerings.per_group import one_group
 from ..lowerings.windows import UNROLL
 
 Fault = Callable[[ConvSpec], str | None]
+Faults = dict[Slot, tuple[tuple[Fault, tuple[str, ...]], ...]]
+
+# Multiply-adds of a substitute over those of the form: more of them are another fault.
+MOST_WORK = 1.05
 
 
 def fault(name: str, slot: Slot, spec: ConvSpec, platform: str) -> str | None:
@@ -21,8 +28,29 @@ def fault(name: str, slot: Slot, spec: ConvSpec, platform: str) -> str | None:
         spec = one_group(spec)  # of each it takes the direct convolution
     elif name not in ("direct", "space_to_batch"):  # the second takes the direct one of the rearranged arrays
         return None
-    faults = (CPU if platform == "cpu" else ACCELERATOR)[slot]
-    return next((reason for find in faults if (reason := find(spec))), None)
+    return next((reason for find, _ in FAULTS[platform][slot] if (reason := find(spec))), None)
+
+
+def substitute(slot: Slot, spec: ConvSpec, target: Target) -> str | None:
+    """The algorithm to take where `direct` has a fault: of those that the tables name for it, the first.
+
+    One that multiplies more than the form asks for comes after those that do not.
+    """
+    names = [
+        name
+        for find, instead in FAULTS[target.platform][slot]
+        if find(spec)
+        for name in instead
+        if REGISTRY[name].supports(slot, spec, target.dtype, target.precision) is None
+    ]
+    if spec.symbolic_channels or type(spec.batch) is not int or spec.depthwise:
+        return next(iter(names), None)
+    return min(names, key=lambda name: _wasteful(name, slot, spec), default=None)
+
+
+def _wasteful(name: str, slot: Slot, spec: ConvSpec) -> bool:
+    form = spec.batch * _positions(spec, "out") * _taps(spec) * spec.in_channels // spec.groups
+    return REGISTRY[name].work(slot, spec).multiply_adds > MOST_WORK * form * spec.out_channels
 
 
 def _more_than_three(spec: ConvSpec) -> str | None:
@@ -48,26 +76,78 @@ def _reversed(window: str, over: str) -> Fault:
     """XLA's CPU backend exchanges operands if the window is the larger, and then reverses it."""
 
     def find(spec: ConvSpec) -> str | None:
-        positions, places = (math.prod(getattr(a, n) for a in spec.axes) for n in (window, over))
-        if spec.groups == 1 and positions > places:
+        if spec.groups == 1 and _positions(spec, window) > _positions(spec, over):
             return "XLA runs a window with more positions than the map in reverse, as a scalar loop"
         return None
 
     return find
 
 
+def _no_backward_data(spec: ConvSpec) -> str | None:
+    if not _strided(spec):
+        return None
+    if spec.groups > 1:
+        return "a grouped input gradient with a stride is no backward-data convolution to XLA"
+    if any(a.dilation > 1 and a.kernel > 1 for a in spec.axes):
+        return "a dilated input gradient with a stride is no backward-data convolution to XLA"
+    return None
+
+
+def _exchanged_data(spec: ConvSpec) -> str | None:
+    if _strided(spec) and _taps(spec) > _positions(spec, "out"):
+        return (
+            "XLA exchanges a kernel with a smaller map, and then multiplies the zeros between its positions"
+        )
+    return None
+
+
+def _exchanged_filter(spec: ConvSpec) -> str | None:
+    # At stride 1 `direct` exchanges them itself, to the same effect on the result but without a stride.
+    if _strided(spec) and _positions(spec, "out") > _positions(spec, "size"):
+        return "XLA exchanges a map with a smaller one, after which it is no backward-filter convolution"
+    return None
+
+
+def _native_depthwise(spec: ConvSpec) -> str | None:
+    # With a stride, and in the loop that more taps need, the multiply-adds move more bytes than they save.
+    if spec.depthwise and spec.out_channels == spec.groups and not _strided(spec) and _taps(spec) <= UNROLL:
+        return "XLA rearranges the arrays of a depthwise convolution for the matrix unit of a TPU"
+    return None
+
+
+def _strided(spec: ConvSpec) -> bool:
+    return any(a.stride > 1 for a in spec.axes)
+
+
+def _positions(spec: ConvSpec, name: str) -> int:
+    return math.prod(getattr(a, name) for a in spec.axes)
+
+
 def _taps(spec: ConvSpec) -> int:
-    return math.prod(a.kernel for a in spec.axes)
+    return _positions(spec, "kernel")
 
 
-CPU: dict[Slot, tuple[Fault, ...]] = {
-    "forward": (_more_than_three, _reversed("kernel", "size")),
-    "input_grad": (_more_than_three, _reversed("kernel", "out")),
-    "weight_grad": (_more_than_three, _expanded, _reversed("out", "size")),
+# Each with the algorithms that may take its place.
+TAPS, MATMULS, PHASES = ("shifted_matmul",), ("shifted_matmul", "overlap_add"), ("subpixel", "overlap_add")
+MULTIPLY_ADDS = ("depthwise_mac",)
+
+CPU: Faults = {
+    "forward": ((_more_than_three, TAPS), (_reversed("kernel", "size"), TAPS)),
+    "input_grad": ((_more_than_three, TAPS), (_reversed("kernel", "out"), TAPS)),
+    "weight_grad": ((_more_than_three, TAPS), (_expanded, TAPS), (_reversed("out", "size"), TAPS)),
 }
-
-ACCELERATOR: dict[Slot, tuple[Fault, ...]] = {
-    "forward": (),
-    "input_grad": (),
-    "weight_grad": (_more_than_three, _dilated),
+GPU: Faults = {
+    "forward": ((_more_than_three, TAPS),),
+    "input_grad": (
+        (_more_than_three, MATMULS),
+        (_no_backward_data, PHASES),
+        (_exchanged_data, PHASES[::-1]),
+    ),
+    "weight_grad": ((_more_than_three, TAPS), (_dilated, TAPS), (_exchanged_filter, TAPS)),
 }
+TPU: Faults = {
+    "forward": ((_native_depthwise, MULTIPLY_ADDS),),
+    "input_grad": ((_native_depthwise, MULTIPLY_ADDS),),
+    "weight_grad": ((_more_than_three, TAPS),),
+}
+FAULTS: dict[str, Faults] = {"cpu": CPU, "cuda": GPU, "rocm": GPU, "tpu": TPU}

@@ -48,11 +48,13 @@ DEVICES = {
 
 # The smallest topology of so many chips.
 _V5E = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
-# They keep libtpu from looking for the machine it runs on; what the user has set stays.
+# They keep libtpu from looking for the machine it runs on, and from refusing a second process, which would be
+# one too many for a chip but not for a compiler. What the user has set stays.
 _QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 
 
