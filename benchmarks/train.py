@@ -1,9 +1,10 @@
 """Time whole training steps of seven nets: `python -m benchmarks.train --out FILE.jsonl`.
 
-Each net has a version with this library's convolutions, one with Flax's, and one in PyTorch if that is
-installed. They start at the same weights, have to agree in their first loss and have to learn. Then they
-take turns; every sample becomes part of the net's line in the file. The number to read is a ratio of minima
-within one line. A run that was stopped goes on where it was; nets that are there are not measured again.
+Each net has a version with this library's convolutions, one with Flax's, that one under `jaxconv.install()`,
+and one in PyTorch if that is installed. They start at the same weights, have to agree in their first loss and
+have to learn. Then they take turns; every sample becomes part of the net's line in the file. The number to
+read is a ratio of minima within one line. A run that was stopped goes on where it was; nets that are there
+are not measured again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from .trainers import HAS_TORCH, JaxTrainer, TorchTrainer, torch_trainer
 
 FIRST_STEPS = 6  # before anything is timed; their losses are recorded
 SLOT, DTYPE = "step", "float32"
+INSTALLED = "flax installed"
+# The ratios that are printed.
+RATIOS = (("jaxconv", "flax"), ("jaxconv", "torch"), (INSTALLED, "jaxconv"), (INSTALLED, "torch"))
 
 
 def measure(task: Task, rounds: int, budget_s: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -38,6 +42,8 @@ def measure(task: Task, rounds: int, budget_s: float, say: Callable[[str], None]
     for library in LIBRARIES:
         say(f"compiling {library}")
         trainers[library] = JaxTrainer(task, library)
+    say("compiling flax under install()")
+    trainers[INSTALLED] = JaxTrainer(task, "flax", installed=True)
     if HAS_TORCH:
         say("choosing PyTorch's memory format")
         trainers["torch"] = torch_trainer(task, torch_weights(build(task, "jaxconv")))
@@ -103,25 +109,23 @@ def geometric_mean(ratios: Iterable[float | None]) -> float | None:
 
 def table(rows: Sequence[results.Row]) -> Table:
     """A line for each net, and the geometric means of the ratios."""
-    shown = Table(title="training steps: minima, and ratios of jaxconv's to the others'")
-    for title in ("net", "jaxconv ms", "flax ms", "torch ms", "/flax", "/torch", "compile s", "/flax"):
+    shown = Table(title="training steps: minima in milliseconds, ratios, and seconds to compile")
+    timed = ("jaxconv", INSTALLED, "flax", "torch")
+    for title in ("net", *timed, *(f"{a} / {b}" for a, b in RATIOS), "compile s", "compile / flax"):
         shown.add_column(title, justify="left" if title == "net" else "right")
     for row in rows:
-        times = [row.seconds(name) for name in ("jaxconv", "flax", "torch")]
+        times = [row.seconds(name) for name in timed]
         shown.add_row(
             row.key[0],
             *("-" if seconds is None else f"{1e3 * seconds:.1f}" for seconds in times),
-            *(_number(row.ratio("jaxconv", name)) for name in ("flax", "torch")),
+            *(_number(row.ratio(*pair)) for pair in RATIOS),
             f"{row.facts('jaxconv')['compile_s']:.1f}",
             _number(row.fact_ratio("compile_s", "jaxconv", "flax")),
         )
-    means = [
-        geometric_mean(row.ratio("jaxconv", "flax") for row in rows),
-        geometric_mean(row.ratio("jaxconv", "torch") for row in rows),
-    ]
+    means = [geometric_mean(row.ratio(*pair) for row in rows) for pair in RATIOS]
     compiling = geometric_mean(row.fact_ratio("compile_s", "jaxconv", "flax") for row in rows)
     shown.add_section()
-    shown.add_row("geometric mean", "", "", "", *map(_number, means), "", _number(compiling))
+    shown.add_row("geometric mean", *[""] * len(timed), *map(_number, means), "", _number(compiling))
     return shown
 
 

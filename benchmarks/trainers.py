@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import time
@@ -12,6 +13,8 @@ import numpy as np
 import optax
 from flax import nnx
 
+import jaxconv
+
 from .measure import interleave
 from .net_tasks import LEARNING_RATE, Task, build, count, make_objective
 
@@ -19,9 +22,12 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 class JaxTrainer:
-    """Adam steps of one library's version, compiled as one program that gives its state's memory back."""
+    """Adam steps of one library's version, compiled as one program that gives its state's memory back.
 
-    def __init__(self, task: Task, library: str):
+    `installed` compiles it as it is under `jaxconv.install()`.
+    """
+
+    def __init__(self, task: Task, library: str, *, installed: bool = False):
         model = build(task, library)
         self.parameters = count(model)
         graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -36,7 +42,8 @@ class JaxTrainer:
         self._state = (params, rest, optimiser.init(params))
         self._data = jax.device_put(task.arrays())
         start = time.perf_counter()
-        self._program = jax.jit(step, donate_argnums=0).lower(self._state, *self._data).compile()
+        with jaxconv.installed() if installed else contextlib.nullcontext():
+            self._program = jax.jit(step, donate_argnums=0).lower(self._state, *self._data).compile()
         self.facts = {"compile_s": time.perf_counter() - start}
 
     def __call__(self) -> float:
