@@ -6,14 +6,19 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 DEMO_DIR ?= runs/demo
 BENCH_DIR ?= runs/bench
+TARGETS_DIR ?= runs/targets
+TARGETS_ARGS ?=
 PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
+# Compilers for devices that are not there make every `import jax` look for those, so they live apart.
+TARGETS_VENV ?= $(VENV)-targets
+TARGETS_PY := $(TARGETS_VENV)/bin/python
 PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick parity bench bench-full lint format clean
+.PHONY: help demo test quick parity bench bench-full targets lint format clean
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
@@ -45,6 +50,10 @@ bench-full: $(VENV)/.installed-bench $(VENV)/.installed-torch ## the same of all
 	$(PY) -m benchmarks.train --out $(BENCH_DIR)/training.jsonl
 	$(PY) -m benchmarks.report $(BENCH_DIR)/operators.jsonl --out $(BENCH_DIR)/full
 
+targets: $(TARGETS_VENV)/.installed-cuda ## compile the operators for an H100 and a TPU v5e that are not there, check the programs
+	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q tests/test_targets.py tests/test_targets_compiled.py $(PYTEST_ARGS)
+	$(TARGETS_PY) -m benchmarks.targets --out $(TARGETS_DIR) $(TARGETS_ARGS)
+
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -63,6 +72,13 @@ $(PY):
 	  + "; name another one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+
+$(TARGETS_VENV)/.installed-cuda: pyproject.toml
+	@$(MAKE) --no-print-directory VENV=$(TARGETS_VENV) $(TARGETS_VENV)/.installed-targets
+	@version=$$($(TARGETS_PY) -c "import jax; print(jax.__version__)"); \
+	$(TARGETS_PY) -m pip install -qq --disable-pip-version-check --no-deps \
+	  jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version
+	@touch $@
 
 $(VENV)/.installed-torch: pyproject.toml | $(PY)
 	@if $(PY) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))"; \

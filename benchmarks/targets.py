@@ -16,8 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,8 @@ from .workloads import SLOTS, WORKLOADS, Workload
 
 CONTENDERS = ("stock", "jaxconv")
 DTYPES = ("float32", "bfloat16", "float16")
+# To compile one program.
+MOST_SECONDS = 120
 
 
 def necessary(spec: ConvSpec) -> int:
@@ -125,37 +126,51 @@ def run(
 ) -> None:
     """Compiles what is missing in a file, and adds it."""
     missing = [*todo(workloads, contenders, device, dtype, set(map(key, load(path))))]
-    with progress() as bar, path.open("a") as file, Compilers() as compilers:
+    with progress() as bar, path.open("a") as file, Compiler() as compiler:
         task = bar.add_task(f"{device} {dtype}", total=len(missing))
         if missing:
             header = {"kind": "header", "jax": jax.__version__, "device": targets.DEVICES[device].title}
             file.write(json.dumps(header) + "\n")
         for workload, slot, contender in missing:
-            row = compilers.row(workload, slot, contender, device, dtype)
+            row = compiler.row(workload, slot, contender, device, dtype)
             file.write(json.dumps(row) + "\n")
             file.flush()
             bar.advance(task)
 
 
-class Compilers:
-    """A process that compiles, and a new one where the compiler aborts it."""
+class Compiler:
+    """A process that compiles, and a new one where the compiler aborts it or takes too long."""
 
-    def __enter__(self) -> Compilers:
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    def __enter__(self) -> Compiler:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the process's end is the pipe's
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
-    def row(self, workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
-        """`compile_row`; a program on which the compiler aborts is one that does not compile."""
-        given = (workload, slot, contender, device, dtype)
-        try:
-            return self._pool.submit(compile_row, *given).result()
-        except BrokenProcessPool:
-            self.__exit__()
-            self.__enter__()
-            return described(*given) | {"failed": "the compiler aborted the process"}
+    def row(self, *program: Any) -> dict[str, Any]:
+        """`compile_row`; where that does not come to an end, the row says so."""
+        self._pipe.send(program)
+        failed = f"takes more than {MOST_SECONDS} s to compile"
+        if self._pipe.poll(MOST_SECONDS):
+            try:
+                return self._pipe.recv()
+            except EOFError:
+                failed = "the compiler aborts the process"
+        self.__exit__()
+        self.__enter__()
+        return described(*program) | {"failed": failed}
+
+
+def _serve(pipe: Connection) -> None:
+    while True:
+        pipe.send(compile_row(*pipe.recv()))
 
 
 def selected(args: argparse.Namespace) -> list[Workload]:

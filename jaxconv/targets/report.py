@@ -67,6 +67,8 @@ class Report:
             lines.append(f"  traffic: {size(self.bytes_accessed)}")
         time = "XLA models none for this device" if self.seconds is None else f"{self.seconds * 1e6:,.1f} us"
         lines.append(f"  modelled time: {time}")
+        if self.cycles is not None:
+            lines.append(f"  the compiler's estimates for its instructions: {self.cycles:,} cycles")
         counts = ", ".join(f"{n} {kind}" for kind, n in self.collectives.items())
         lines.append(f"  collectives: {counts or 'none'}")
         lines.append(f"  products: {len(self.products)}, {self.multiply_adds:,} multiply-adds")

@@ -1,0 +1,119 @@
+"""The command line: `jaxconv COMMAND`; each command is a few lines over a library call."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Refused(Exception):
+    """What the user has to change; the message is all that is printed."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      argv: the words after `jaxconv`; by default those that the process was started with.
+
+    Returns:
+      0, or 1 after a message on stderr.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except Refused as refusal:
+        print(f"jaxconv {args.command}: {refusal}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jaxconv", description="Convolutions for JAX.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    targets = commands.add_parser(
+        "targets",
+        help="compile a function for a device that is not there",
+        description="Compile a function for a device that is not there, and say what the compiler made of "
+        "its convolutions: memory, modelled time, collectives, findings with remedies. Nothing runs.",
+        epilog="example: jaxconv targets model.py:loss 'f32[8,56,56,64]' 'f32[3,3,64,64]' --device v5e",
+    )
+    targets.add_argument("function", metavar="FILE.py:FUNCTION", help="what to compile")
+    targets.add_argument(
+        "shapes",
+        nargs="*",
+        metavar="SHAPE",
+        help="of each argument, as f32[8,56,56,64]; f32[8@4,56,56,64] divides 8 over 4 devices",
+    )
+    targets.add_argument("--device", default="h100", help="h100 (the default) or v5e")
+    targets.add_argument("--hlo", type=Path, metavar="FILE", help="write the compiled program there")
+    targets.set_defaults(run=_targets)
+    return parser
+
+
+def _targets(args: argparse.Namespace) -> None:
+    import jax
+
+    if not jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_platforms", "cpu")  # the device's plugin would look for the device
+    from . import targets
+    from .targets.shapes import parse_shapes
+
+    try:
+        if reason := targets.missing(args.device):
+            raise Refused(reason)
+        shapes = parse_shapes(args.shapes, args.device)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    fn = load(args.function)
+    try:
+        report = targets.compile_for(fn, *shapes, device=args.device)
+    except Exception as error:
+        given = ", ".join(map(_written, shapes))
+        raise Refused(
+            f"{args.function}({given}) does not compile: {type(error).__name__}: {error}"
+        ) from error
+    print(report)
+    if args.hlo:
+        args.hlo.write_text(report.text)
+
+
+def _written(shape: Any) -> str:
+    return f"{shape.dtype}[{','.join(map(str, shape.shape))}]"
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function that `FILE.py:FUNCTION` names.
+
+    Raises:
+      Refused: if there is no such file or function, or the file fails to import.
+    """
+    name, _, function = path.rpartition(":")
+    file = Path(name)
+    if not name or not function:
+        raise Refused(f"{path!r} names no function; write FILE.py:FUNCTION.")
+    if not file.is_file():
+        raise Refused(f"there is no file {name}.")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise Refused(f"{name} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent.resolve()))  # as `python FILE.py` would
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise Refused(f"{name} fails to import: {type(error).__name__}: {error}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        functions = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise Refused(f"{name} has no function {function}; it has {', '.join(functions) or 'none'}.")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
