@@ -12,8 +12,9 @@ from .measured import measured
 from .plan import choose
 from .readings import Reading, readings
 
-# A reading that is not the natural one has to be this much faster: it moves arrays into another order.
-WORTH = 0.7
+# A reading that is not the natural one has to be this much faster, in part and in seconds: it moves arrays into
+# another order, and predictions of short times are rough.
+WORTH, LEAST = 0.7, 1e-4
 # Beyond this many times as many positions in its kernel nobody means a reading.
 FAR = 64
 
@@ -38,16 +39,12 @@ def best_reading(
     if not found:
         return None
     natural = min(found, key=_positions)
-    chosen = {id(natural): _estimate(natural, target)}
-    for other in found:
+    best, (name, seconds) = natural, _estimate(natural, target)
+    for other in found:  # there is one at most
         if other is not natural and _positions(other) <= FAR * _positions(natural):
-            chosen[id(other)] = _estimate(other, target)
-    name, seconds = chosen[id(natural)]
-    best = natural
-    for other in found:
-        their_name, theirs = chosen.get(id(other), (None, None))
-        if seconds is not None and theirs is not None and theirs < WORTH * seconds:
-            best, name, seconds = other, their_name, theirs / WORTH
+            their_name, theirs = _estimate(other, target)
+            if seconds is not None and theirs is not None and theirs < WORTH * seconds - LEAST:
+                best, name = other, their_name
     return best, name
 
 
