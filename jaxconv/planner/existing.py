@@ -12,8 +12,8 @@ from .measured import measured
 from .plan import choose
 from .readings import Reading, readings
 
-# A reading that is not the natural one has to be this much faster, in part and in seconds: it moves arrays into
-# another order, and predictions of short times are rough.
+# A reading that is not the natural one has to be this much faster, in part and in seconds: it moves arrays
+# into another order, and predictions of short times are rough.
 WORTH, LEAST = 0.7, 1e-4
 # Beyond this many times as many positions in its kernel nobody means a reading.
 FAR = 64
