@@ -53,14 +53,14 @@ def test_products_of_cudnn_gradients_are_those_of_the_convolution():
 
 
 def test_findings():
-    assert found(STOCK_CUDA) == ["zero-stuffed-input", "map-as-window", "dilated-kernel"]
+    assert found(STOCK_CUDA) == ["zero-stuffed-input", "oversized-window", "dilated-kernel"]
     assert found(JAXCONV_CUDA) == []
 
 
 def test_a_known_kernel_makes_the_judgement_strict():
     text = STOCK_CUDA.replace("size=55x55", "size=4x4")
-    assert "map-as-window" not in found(text)
-    assert found(text, kernel=(3, 3)).count("map-as-window") == 1
+    assert "oversized-window" not in found(text)
+    assert found(text, kernel=(3, 3)).count("oversized-window") == 1
 
 
 def test_loops_multiply_and_unused_computations_do_not_count():
@@ -90,7 +90,7 @@ def test_findings_of_a_tpu():
         (Product("c", "forward", "f32", (3, 3), (9, 9), channels=(3, 64)), []),
         (Product("c", "convolution", "f32", (3,) * 4, (9,) * 4), ["loop-emitter"]),
         (Product("c", "forward", "f32", (7, 7), (1, 1)), []),  # a kernel that covers the map
-        (Product("c", "forward", "f32", (7, 7), (1, 1), padded=True), ["map-as-window"]),
+        (Product("c", "forward", "f32", (7, 7), (1, 1), padded=True), ["oversized-window"]),
         (Product("c", "forward", "f32", (3,), (9,), base_dilation=(2,)), ["zero-stuffed-input"]),
         (Product("c", "dot", "bf16", channels=(3, 3)), []),
     ],

@@ -53,7 +53,7 @@ def expected(workload: Workload, form_slot: str) -> set[str] | None:
 
 
 def rounding(workload: Workload) -> float:
-    """What XLA may add to float16 channels of its own accord, to reach multiples of 8 for the tensor cores."""
+    """What XLA may add to float16 channels of its own accord, so that tensor cores take them."""
     channels = (workload.in_features // workload.groups, workload.out_features)
     return math.prod(8 * -(-c // 8) / c for c in channels) if workload.groups == 1 else 1
 
@@ -87,7 +87,7 @@ def test_cuda_half_precision(workload, dtype):
     ("name", "slot", "violation"),
     [
         ("unet-up-3x3", "forward", "zero-stuffed-input"),
-        ("unet-up-3x3", "weight_grad", "map-as-window"),
+        ("unet-up-3x3", "weight_grad", "oversized-window"),
         ("strided-grouped", "input_grad", "zero-stuffed-input"),
         ("causal-dilated", "forward", "dilated-kernel"),
         ("lightfield-4d", "forward", "loop-emitter"),
@@ -182,5 +182,5 @@ def test_findings_of_a_plain_function():
         return jnp.sum(lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers) ** 2)
 
     report = targets.compile_for(jax.grad(up, (0, 1)), x, kernel, device="h100")
-    assert {"zero-stuffed-input", "map-as-window"} <= {f.kind for f in report.findings}
+    assert {"zero-stuffed-input", "oversized-window"} <= {f.kind for f in report.findings}
     assert "window 55x55" in str(report)

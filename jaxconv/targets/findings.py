@@ -11,6 +11,9 @@ from .products import Product
 # A sum over the map that is the window of a forward convolution is told from a large kernel by this many
 # times more positions in the window than in the result.
 _MUCH = 2
+# As many as multiply-accumulates are written out for; those of a stride, and loops over more, move more bytes
+# than XLA's convolution does.
+_FEW_TAPS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ def findings(products: list[Product], platform: str, kernel: tuple[int, ...] | N
     Example:
       >>> bad = Product("conv.1", "forward", "f32", (55, 55), (3, 3), (3, 3), multiply_adds=1)
       >>> [f.kind for f in findings([bad], "cuda")]
-      ['map-as-window']
+      ['oversized-window']
     """
     find = _cuda if platform == "cuda" else _tpu
     return [found for p in products if p.kind != "dot" for found in find(p, kernel)]
@@ -70,14 +73,14 @@ def _cuda(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
         yield Finding(
             "zero-stuffed-input",
             "The input is stuffed with zeros and convolved, as no input gradient of cuDNN's.",
-            "Call jaxconv.conv_transpose or conv_input_grad, or install jaxconv for your framework.",
+            "Call jaxconv.conv_transpose or conv_input_grad, or jaxconv.install() for a library's layers.",
             p.name,
         )
     if p.stuffed[1]:
         yield Finding(
             "dilated-kernel",
             "The kernel (or the cotangent in its place) is written out with zeros between its taps.",
-            "Pad symmetrically and slice, or split the dilation (jaxconv's space_to_batch).",
+            "Pad alike on both sides, or use jaxconv's operators, which add any other border beforehand.",
             p.name,
         )
     half = p.dtype in ("bf16", "f16")
@@ -93,10 +96,11 @@ def _cuda(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
 
 def _tpu(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
     del kernel  # a map as window is TPU's own form of a weight gradient
-    if p.groups > 1 and p.groups in p.channels and math.prod(p.window) > 1:
+    depthwise = p.groups > 1 and p.groups in p.channels
+    if depthwise and 1 < math.prod(p.window) <= _FEW_TAPS and {*p.stride, *p.base_dilation} <= {1}:
         yield Finding(
             "native-depthwise",
-            "A depthwise convolution runs on the matrix unit, one channel of it at a time.",
+            "The arrays of a depthwise convolution are rearranged for the matrix unit, and back.",
             "Use multiply-accumulates: jaxconv's depthwise_mac.",
             p.name,
         )
@@ -113,9 +117,13 @@ def _window(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
         large = taps > math.prod(kernel) or max(p.window, default=1) > max(kernel)
     if large:
         yield Finding(
-            "map-as-window",
-            f"The window is {'x'.join(map(str, p.window))} for a result of {'x'.join(map(str, p.result))}: a "
-            "weight gradient, run as a forward convolution with an activation as its kernel.",
+            "oversized-window",
+            f"The window is {_by(p.window)} for a result of {_by(p.result)}: an activation, or a kernel with "
+            "zeros between its taps, stands in the kernel's place.",
             "Use jaxconv's operators, whose weight gradients are cuDNN's or matrix products.",
             p.name,
         )
+
+
+def _by(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))
