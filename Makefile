@@ -51,7 +51,7 @@ bench-full: $(VENV)/.installed-bench $(VENV)/.installed-torch ## the same of all
 	$(PY) -m benchmarks.report $(BENCH_DIR)/operators.jsonl --out $(BENCH_DIR)/full
 
 targets: $(TARGETS_VENV)/.installed-cuda ## compile the operators for an H100 and a TPU v5e that are not there, check the programs
-	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q tests/test_targets.py tests/test_targets_compiled.py $(PYTEST_ARGS)
+	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal tests/test_targets.py tests/test_targets_compiled.py $(PYTEST_ARGS)
 	$(TARGETS_PY) -m benchmarks.targets --out $(TARGETS_DIR) $(TARGETS_ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing

@@ -76,10 +76,15 @@ def test_cuda_float32(workload):
 
 
 @h100
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @hard
-def test_cuda_half_precision(workload, dtype):
-    check_cuda(workload, dtype)
+def test_cuda_bfloat16(workload):
+    check_cuda(workload, "bfloat16")
+
+
+@h100
+@pytest.mark.parametrize("workload", CASES, ids=lambda w: w.name)
+def test_cuda_float16(workload):
+    check_cuda(workload, "float16")
 
 
 @h100

@@ -97,19 +97,20 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride
     and dilation change places.
     """
-    # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
-    # negatively.
     if target.platform in GPUS and _window_beyond_map(spec):
         return adjoint_kernel(weight_grad(adjoint_spec(spec), target, g, x), spec.groups)
+    # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
+    # negatively. Of what a single tap strides over, a GPU is spared the copy.
     reached = [min(a.size, a.size + a.tight_hi) for a in spec.axes]
-    x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *reached, x.shape[-1]))
+    alone = [a.stride if a.kernel == 1 and target.platform in GPUS else 1 for a in spec.axes]
+    x = lax.slice(x, (0,) * x.ndim, (x.shape[0], *reached, x.shape[-1]), (1, *alone, 1))
     dw = convolve(
         jnp.swapaxes(x, 0, -1),
         jnp.moveaxis(g, 0, -2),
         tuple(a.dilation for a in spec.axes),
         tuple((a.lo, a.hi) for a in spec.axes),
         target,
-        rhs_dilation=tuple(a.stride for a in spec.axes),
+        rhs_dilation=tuple(a.stride // step for a, step in zip(spec.axes, alone, strict=True)),
         batch_group_count=spec.groups,
     )
     return jnp.moveaxis(dw, 0, -2)
