@@ -94,7 +94,8 @@ def _no_backward_data(spec: ConvSpec) -> str | None:
 
 
 def _exchanged_data(spec: ConvSpec) -> str | None:
-    if _strided(spec) and _taps(spec) > _positions(spec, "out"):
+    # In one and three dimensions it remains a backward-data convolution.
+    if spec.rank == 2 and _strided(spec) and _taps(spec) > _positions(spec, "out"):
         return (
             "XLA exchanges a kernel with a smaller map, and then multiplies the zeros between its positions"
         )
