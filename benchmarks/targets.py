@@ -40,7 +40,7 @@ from .workloads import SLOTS, WORKLOADS, Workload
 CONTENDERS = ("stock", "jaxconv")
 DTYPES = ("float32", "bfloat16", "float16")
 # To compile one program.
-MOST_SECONDS = 120
+MOST_SECONDS = 60
 
 
 def necessary(spec: ConvSpec) -> int:

@@ -20,6 +20,8 @@ Faults = dict[Slot, tuple[tuple[Fault, tuple[str, ...]], ...]]
 
 # Multiply-adds of a substitute over those of the form: more of them are another fault.
 MOST_WORK = 1.05
+# As in the patches of a vision transformer and the frames of a spectrogram.
+MANY_TAPS = 128
 
 
 def fault(name: str, slot: Slot, spec: ConvSpec, platform: str) -> str | None:
@@ -110,9 +112,19 @@ def _exchanged_filter(spec: ConvSpec) -> str | None:
 
 
 def _native_depthwise(spec: ConvSpec) -> str | None:
-    # With a stride, and in the loop that more taps need, the multiply-adds move more bytes than they save.
-    if spec.depthwise and spec.out_channels == spec.groups and not _strided(spec) and _taps(spec) <= UNROLL:
+    # With a stride, in the loop that more taps need, and on small maps the multiply-adds move more bytes than
+    # they save.
+    if not spec.depthwise or spec.out_channels != spec.groups or _strided(spec):
+        return None
+    if _taps(spec) <= min(UNROLL, _positions(spec, "out") // 4):
         return "XLA rearranges the arrays of a depthwise convolution for the matrix unit of a TPU"
+    return None
+
+
+def _patches(spec: ConvSpec) -> str | None:
+    apart = spec.rank == 1 or all(a.kernel == a.stride for a in spec.axes)
+    if _strided(spec) and apart and _taps(spec) >= MANY_TAPS:
+        return "XLA's TPU compiler takes minutes for so many taps with a stride"
     return None
 
 
@@ -130,7 +142,7 @@ def _taps(spec: ConvSpec) -> int:
 
 # Each with the algorithms that may take its place.
 TAPS, MATMULS, PHASES = ("shifted_matmul",), ("shifted_matmul", "overlap_add"), ("subpixel", "overlap_add")
-MULTIPLY_ADDS = ("depthwise_mac",)
+MULTIPLY_ADDS, UNFOLDED = ("depthwise_mac",), ("im2col",)
 
 CPU: Faults = {
     "forward": ((_more_than_three, TAPS), (_reversed("kernel", "size"), TAPS)),
@@ -148,7 +160,7 @@ GPU: Faults = {
 }
 TPU: Faults = {
     "forward": ((_native_depthwise, MULTIPLY_ADDS),),
-    "input_grad": ((_native_depthwise, MULTIPLY_ADDS),),
-    "weight_grad": ((_more_than_three, TAPS),),
+    "input_grad": ((_native_depthwise, MULTIPLY_ADDS), (_patches, PHASES)),
+    "weight_grad": ((_more_than_three, TAPS), (_patches, UNFOLDED)),
 }
 FAULTS: dict[str, Faults] = {"cpu": CPU, "cuda": GPU, "rocm": GPU, "tpu": TPU}
