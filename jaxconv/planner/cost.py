@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target, Work, work_in_pieces
@@ -41,6 +42,8 @@ KEPT = 2**23
 MOST_WORKSPACE, SMALL = 16, 2**22
 # Of a vector of single precision.
 LANES = 8
+# A network repeats its layers, and an algorithm's work is asked for several times in a plan.
+_work = functools.lru_cache(maxsize=8192)(work_in_pieces)
 # All but the one that is there to be compared with; and those whose error is bounded in norm only.
 CANDIDATES = tuple(name for name in REGISTRY if name != "zero_insertion")
 NORMWISE = ("winograd", "fft")
@@ -97,7 +100,7 @@ def predict(
     for name in names if known else ():
         a = next((a for kind in kinds(name, slot, spec) if (a := known["run"].get(kind))), None)
         if a is not None:
-            work = work_in_pieces(REGISTRY[name], slot, spec, target)
+            work = _work(REGISTRY[name], slot, spec, target)
             f = features(work, slot, spec, target.dtype.itemsize)
             seconds[name] = sum(map(math.prod, zip(a, f, strict=True)))
     if nearby := known.get("measured", {}).get(slot):
@@ -157,7 +160,7 @@ def _acceptable(slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str]
         # Who computes in double precision wants the digits of each element.
         if lowering.supports(slot, spec, target.dtype, target.precision) or (double and name in NORMWISE):
             continue
-        workspace = work_in_pieces(lowering, slot, sized, target).workspace
+        workspace = _work(lowering, slot, sized, target).workspace
         if name == "direct" or workspace <= MOST_WORKSPACE * data + SMALL:
             able.append(name)
     return able
@@ -172,4 +175,8 @@ def usual(spec: ConvSpec) -> ConvSpec:
 def model(platform: str) -> Model:
     """The constants of a platform; empty where it was not measured."""
     file = importlib.resources.files(__package__ or "") / "models" / f"{platform}.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    known: Model = json.loads(file.read_text()) if file.is_file() else {}
+    for nearby in known.get("measured", {}).values():  # lists become arrays once, not at every prediction
+        nearby["positions"] = np.asarray(nearby["positions"])
+        nearby["residuals"] = {name: np.asarray(pairs) for name, pairs in nearby["residuals"].items()}
+    return known

@@ -54,7 +54,8 @@ def corrections(measured: dict[str, Any], names: list[str], spec: ConvSpec) -> d
     weights = np.exp(-distances / (2 * BANDWIDTH**2))
     factors: dict[str, float] = {}
     for name in names:
-        if pairs := measured["residuals"].get(name):
+        pairs = measured["residuals"].get(name, ())
+        if len(pairs):
             index, residual = np.asarray(pairs).T
             w = weights[index.astype(int)]
             factors[name] = math.exp(float(w @ residual / (w.sum() + PRIOR)))
