@@ -23,7 +23,7 @@ from jaxconv import targets
 ALL = (*WORKLOADS, *CASES)
 BY_NAME = {w.name: w for w in ALL}
 HARD = (*(w for w in WORKLOADS if w.quick), *CASES)
-SMALL_MAPS = ("mobilenet-depthwise", "efficientnet-depthwise-5x5", "conformer-depthwise", "mamba-depthwise")
+DEPTHWISE = ("mobilenet-depthwise", "convnext-depthwise", "conformer-depthwise", "mamba-depthwise")
 
 
 def needs(device: str) -> pytest.MarkDecorator:
@@ -136,7 +136,7 @@ def test_cuda_transformed():
 
 
 @v5e
-@pytest.mark.parametrize("name", [w.name for w in ALL if w.name in SMALL_MAPS])
+@pytest.mark.parametrize("name", [w.name for w in ALL if w.name in DEPTHWISE])
 @pytest.mark.parametrize("slot", ["forward", "input_grad"])
 def test_tpu_depthwise(name, slot):
     stock, ours = (compile_row(BY_NAME[name], slot, c, "v5e", "bfloat16") for c in ("stock", "jaxconv"))

@@ -20,6 +20,9 @@ MORE = (
     Case("patches", (16, 15), (8, 5), channels=(3, 5), stride=(8, 5)),
     Case("full", (6, 5), (5, 4), padding=((4, 4), (3, 3))),
     Case("full_strided", (4, 5), (6, 4), stride=(1, 2), padding=((5, 5), (3, 3))),
+    Case("depthwise_long", (40,), (2,), channels=(4, 4), padding=((1, 0),), groups=4),
+    Case("frames", (2600,), (130,), channels=(2, 3), stride=(65,), batch=1),
+    Case("frames_remainder", (520,), (130,), channels=(2, 3), stride=(64,), padding=((3, 9),), batch=1),
     Case("shortcut", (7, 8), (1, 1), stride=(2, 3)),
     Case("one_tap_strided", (7, 8), (1, 3), stride=(2, 3)),
     Case(

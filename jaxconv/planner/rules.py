@@ -116,7 +116,7 @@ def _native_depthwise(spec: ConvSpec) -> str | None:
     # they save.
     if not spec.depthwise or spec.out_channels != spec.groups or _strided(spec):
         return None
-    if _taps(spec) <= min(UNROLL, _positions(spec, "out") // 4):
+    if _taps(spec) <= min(UNROLL, _positions(spec, "out") // 16):
         return "XLA rearranges the arrays of a depthwise convolution for the matrix unit of a TPU"
     return None
 
