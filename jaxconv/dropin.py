@@ -23,6 +23,7 @@ from jax import lax
 from jax._src.interpreters import mlir as _rules  # the rules in force can't be asked for in public
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.interpreters import mlir
+from jax.sharding import AxisType
 
 from .lowerings import PLATFORMS
 from .ops.primitives import LAX, lower_in, target_of
@@ -38,8 +39,9 @@ def install() -> None:
     """Sends every convolution of lax that is compiled from now on, in all threads, through the planner.
 
     That is those of Flax, Haiku, Equinox and Keras, forward and in their gradients. What was compiled before
-    is compiled anew. Forward-mode and reverse-mode gradients, vmap, scan, and sharding are JAX's as before;
-    results differ by rounding where another algorithm computes them.
+    is compiled anew. Forward-mode and reverse-mode gradients, vmap, scan, and sharding are JAX's as before.
+    Results differ by rounding where another algorithm computes them; Winograd and the FFT, which a precision
+    of "highest" keeps out, also spread an infinity over a tile.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxconv
@@ -105,7 +107,7 @@ def accelerate(fn: F) -> F:
       >>> jax.grad(lambda x: smooth(x).sum())(jnp.ones((1, 1, 4))).round(2).ravel().tolist()
       [0.33, 0.67, 0.67, 0.33]
     """
-    if not callable(fn):
+    if not callable(fn) or isinstance(fn, type):
         raise ValueError(f"fn={fn!r} of type {type(fn).__name__} must be a function.")
     _register()
 
@@ -123,14 +125,12 @@ def _register() -> None:
     for platform in PLATFORMS:
         entry = _rules._platform_specific_lowerings[platform].get(primitive, _rules._lowerings[primitive])
         rule = functools.partial(_lower, platform, entry.rule)
-        # Not cached, as an equation and one that an algorithm emitted may be equal.
-        mlir.register_lowering(primitive, rule, platform=platform, cacheable=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
 
 
 def _lower(platform: str, stock: Any, ctx: mlir.LoweringRuleContext, lhs: Any, rhs: Any, **params: Any):
     (a, b), (y,) = cast("Any", (ctx.avals_in, ctx.avals_out))
-    # A complex convolution is made of real ones, which come here again; explicit mesh axes are lax's.
-    if not _wanted(ctx) or jnp.issubdtype(a.dtype, jnp.complexfloating) or not y.sharding.mesh.empty:
+    if not _wanted(ctx) or _left_to_lax(a, y):
         return stock(ctx, lhs, rhs, **params)
     target = target_of(ctx, platform, y.dtype, normalize_precision(params["precision"]))
     found = best_reading(a.shape, b.shape, params, target)
@@ -148,6 +148,15 @@ def _wanted(ctx: mlir.LoweringRuleContext) -> bool:
     """Whether an equation is the planner's: it is installed or marked, and no part of an algorithm."""
     marks = getattr(ctx.jaxpr_eqn_ctx, "xla_metadata", None) or {}
     return LAX.value == "planned" or (LAX.value == "stock" and _MARK in marks)
+
+
+def _left_to_lax(operand: Any, result: Any) -> bool:
+    """Whether a convolution is lax's whatever its shape."""
+    if jnp.issubdtype(operand.dtype, jnp.complexfloating):
+        return True  # it is made of real ones, which come here again
+    if jnp.issubdtype(operand.dtype, jnp.floating) and operand.dtype.itemsize < 2:
+        return True  # there is no arithmetic in eight bits
+    return AxisType.Explicit in result.sharding.mesh.axis_types  # its sharding is part of its type
 
 
 def _as_good(reading: Reading, platform: str, params: dict[str, Any]) -> bool:

@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
+from jaxconv import dropin
 from jaxconv.lowerings import Target
 from jaxconv.planner import best_reading
 from jaxconv.testing import assert_close
@@ -138,6 +141,8 @@ def test_accelerate_holds_for_one_function_and_its_derivatives() -> None:
         assert_close(got, want, contraction=2 * 16 * 15, factor=4)
     with pytest.raises(ValueError, match="must be a function"):
         jaxconv.accelerate(3)
+    with pytest.raises(ValueError, match="must be a function"):
+        jaxconv.accelerate(nnx.Conv)
 
 
 def test_a_loop_has_canonical_convolutions() -> None:
@@ -235,3 +240,40 @@ def test_tune_measures_the_convolutions_of_lax() -> None:
     (key,) = table.seconds
     assert key.startswith("forward n2 g8 c8>8 16k3s1d1p1,1")
     assert set(table.seconds[key]) == {"direct", "im2col"}
+
+
+def test_a_program_for_several_platforms_is_lowered_for_each(rng: np.random.Generator) -> None:
+    x, kernel = (rng.standard_normal(a.shape).astype(np.float32) for a in DEPTHWISE)
+    with jaxconv.installed():
+        exported = jax.export.export(jax.jit(depthwise), platforms=("cpu", "cuda", "tpu"))(x, kernel)
+    assert exported.mlir_module().count("stablehlo.case") >= 1
+    assert_close(exported.call(x, kernel), depthwise(x, kernel), contraction=9)
+
+
+@pytest.mark.parametrize("axis", [AxisType.Auto, AxisType.Explicit])
+def test_only_explicit_mesh_axes_are_left_to_lax(axis: AxisType) -> None:
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(axis,))
+    args = [jax.device_put(a, NamedSharding(mesh, PartitionSpec())) for a in DEPTHWISE]
+    with jaxconv.installed():
+        assert ("stablehlo.convolution" in lowered(depthwise, *args)) == (axis is AxisType.Explicit)
+
+
+def test_floats_of_eight_bits_are_left_to_lax() -> None:
+    x, kernel = (jnp.asarray(a, jnp.float8_e4m3fn) for a in DEPTHWISE)
+    stock = lowered(depthwise, x, kernel)
+    with jaxconv.installed():
+        assert lowered(depthwise, x, kernel) == stock
+
+
+def test_equal_layers_are_lowered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(dropin, "best_reading", lambda *args: asked.append(args) or best_reading(*args))
+
+    def deep(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        for _ in range(5):
+            x = depthwise(x, kernel)
+        return x
+
+    with jaxconv.installed():
+        lowered(deep, *DEPTHWISE)
+    assert len(asked) == 1

@@ -116,8 +116,11 @@ def lower_in(
     """What a primitive's rule returns if a function of its operands is to compute the result."""
     # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
     plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]  # pyright: ignore[reportAttributeAccessIssue]
+    # JAX keeps what it lowered, and an emitted convolution may be equal to one of the program's.
+    module = ctx.module_context.replace(lowering_cache={})
     with LAX("emitted"):
-        return mlir.lower_fun(compute, multiple_results=False)(ctx.replace(avals_in=plain), a, b)
+        rule = mlir.lower_fun(compute, multiple_results=False)
+        return rule(ctx.replace(avals_in=plain, module_context=module), a, b)
 
 
 def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):
