@@ -74,15 +74,8 @@ def _counts(rows: list[Row]) -> list[str]:
             each = found.setdefault(name, {})
             each[row["contender"]] = each.get(row["contender"], 0) + 1
     names = sorted(found, key=lambda name: -found[name].get("stock", 0))
-    body = [(name, found[name].get("stock", 0), found[name].get("jaxconv", 0)) for name in names]
-    return _table(
-        (
-            "violation",
-            f"of {programs.get('stock', 0)} of stock",
-            f"of {programs.get('jaxconv', 0)} of jaxconv",
-        ),
-        body,
-    )
+    head = ("violation", *(f"of {count} of {contender}" for contender, count in programs.items()))
+    return _table(head, [(name, *(found[name].get(c, 0) for c in programs)) for name in names])
 
 
 def _memory(rows: list[Row]) -> list[str]:

@@ -1,13 +1,15 @@
 """Compile the operators for devices that are not there: `python -m benchmarks.targets --out DIR`.
 
-Every slot of every workload is compiled for an H100 and a TPU v5e, as jaxconv's operator and as the lax
-convolution of `contenders`. Each program becomes a line of `DIR/targets_DEVICE_DTYPE.jsonl`; a run that was
-stopped goes on where it was. Nothing runs, so nothing here is a measurement.
+Every slot of every workload is compiled for an H100 and a TPU v5e, as jaxconv's operator, as the lax
+convolution of `contenders`, and (`--contender installed`) as that one under `jaxconv.install()`. Each program
+becomes a line of `DIR/targets_DEVICE_DTYPE.jsonl`; a run that was stopped goes on where it was. Nothing runs,
+so nothing here is a measurement.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -37,7 +39,8 @@ from .target_cases import CASES
 from .target_tables import write_tables
 from .workloads import SLOTS, WORKLOADS, Workload
 
-CONTENDERS = ("stock", "jaxconv")
+# "installed" is stock's program under `jaxconv.install()`.
+CONTENDERS = ("stock", "jaxconv", "installed")
 DTYPES = ("float32", "bfloat16", "float16")
 # To compile one program.
 MOST_SECONDS = 60
@@ -71,15 +74,16 @@ def described(workload: Workload, slot: Slot, contender: str, device: str, dtype
 
 def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
     """One line: what the compiler made of one program."""
-    fn = (stock_program if contender == "stock" else jaxconv_program)(workload, slot)
+    fn = (jaxconv_program if contender == "jaxconv" else stock_program)(workload, slot)
     shapes = dict(workload.shapes)
-    if contender == "stock" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
+    if contender != "jaxconv" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
         shapes["kernel"] = (*workload.kernel, workload.in_features // workload.groups, workload.out_features)
     args = [jax.ShapeDtypeStruct(shapes[name], jnp.dtype(dtype)) for name in ("x", "kernel", "g")]
     row = described(workload, slot, contender, device, dtype)
     start = time.perf_counter()
     try:
-        report = targets.compile_for(fn, *args, device=device, kernel=workload.kernel)
+        with jaxconv.installed() if contender == "installed" else contextlib.nullcontext():
+            report = targets.compile_for(fn, *args, device=device, kernel=workload.kernel)
     except Exception as failure:  # a program that does not compile must not end a long run
         return row | {"failed": f"{type(failure).__name__}: {failure}"[:1000]}
     return row | {
@@ -189,7 +193,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         "--device", choices=tuple(targets.DEVICES), action="append", help="default: every one"
     )
     parser.add_argument("--dtype", choices=DTYPES, action="append", help="default: float32")
-    parser.add_argument("--contender", choices=CONTENDERS, action="append", help="default: both")
+    parser.add_argument("--contender", choices=CONTENDERS, action="append", help="default: stock, jaxconv")
     parser.add_argument("--all", action="store_true", help="every workload, not only the quick ones")
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads with TEXT in their name")
     return parser.parse_args(argv)
@@ -206,7 +210,7 @@ def main(argv: Sequence[str]) -> int:
     for device in args.device or targets.DEVICES:
         for dtype in args.dtype or ("float32",):
             path = args.out / f"targets_{device}_{dtype}.jsonl"
-            run(path, selected(args, device), args.contender or CONTENDERS, device, dtype)
+            run(path, selected(args, device), args.contender or CONTENDERS[:2], device, dtype)
             page = write_tables(load(path), path.with_suffix(".md"))
             console.print(f"{path} and {page}", markup=False)
     return 0

@@ -69,6 +69,23 @@ def check_cuda(workload: Workload, dtype: str) -> None:
         assert kinds(row) == (expected(workload, row["form_slot"]) or kinds(row)), row
 
 
+def own_border(workload: Workload) -> float:
+    """What Flax's layer adds to a causal convolution's input beforehand; its gradient is computed too."""
+    pads = [a.size + a.lo for a in workload.spec.axes] if workload.padding == "CAUSAL" else []
+    return math.prod(p / a.size for p, a in zip(pads, workload.spec.axes, strict=False))
+
+
+@h100
+@hard
+def test_cuda_installed(workload):
+    """Stock's convolutions under install() are as free of faults as jaxconv's operators."""
+    for slot in SLOTS:
+        row = compile_row(workload, slot, "installed", "h100", "float32")
+        assert "failed" not in row, row
+        assert work(row) <= MOST_WORK * (own_border(workload) if slot == "input_grad" else 1), row
+        assert row["findings"] == [], row
+
+
 @h100
 @every
 def test_cuda_float32(workload):

@@ -53,11 +53,12 @@ def _bordered(
         return x, borders
     borders = tuple((a.lo, a.lo if dataclasses.replace(a, hi=a.lo).out == a.out else a.hi) for a in axes)
     dilated = any(a.dilation > 1 and a.kernel > 1 for a in axes)
-    if not dilated or any(a.base > 1 for a in axes) or all(lo == hi for lo, hi in borders):
+    if not dilated or any(a.base > 1 for a in axes):
         return x, borders
-    # Without the barrier XLA would fold the border back into the convolution's window.
-    x = lax.optimization_barrier(jnp.pad(x, ((0, 0), *borders, (0, 0))))
-    return x, ((0, 0),) * len(axes)
+    if any(lo != hi for lo, hi in borders):
+        x, borders = jnp.pad(x, ((0, 0), *borders, (0, 0))), ((0, 0),) * len(axes)
+    # Without the barrier XLA would fold a border, this one or that of a layer, into the convolution's window.
+    return lax.optimization_barrier(x), borders
 
 
 def input_grad(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:

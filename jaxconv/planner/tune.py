@@ -66,7 +66,7 @@ def tune(
       RuntimeError: if an algorithm's result is not that of `direct`, which would be a bug.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> import jaxconv
       >>> def loss(kernel, x):
       ...     return jnp.sum(jaxconv.conv(x, kernel) ** 2)
