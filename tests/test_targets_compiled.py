@@ -23,7 +23,7 @@ from jaxconv import targets
 ALL = (*WORKLOADS, *CASES)
 BY_NAME = {w.name: w for w in ALL}
 HARD = (*(w for w in WORKLOADS if w.quick), *CASES)
-DEPTHWISE = ("mobilenet-depthwise", "convnext-depthwise", "conformer-depthwise", "mamba-depthwise")
+DEPTHWISE = ("mobilenet-depthwise", "conformer-depthwise", "mamba-depthwise")
 
 
 def needs(device: str) -> pytest.MarkDecorator:

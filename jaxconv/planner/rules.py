@@ -20,6 +20,8 @@ Faults = dict[Slot, tuple[tuple[Fault, tuple[str, ...]], ...]]
 
 # Multiply-adds of a substitute over those of the form: more of them are another fault.
 MOST_WORK = 1.05
+# Taps of a depthwise convolution that a TPU is given as multiply-adds.
+MOST_ADDED = 32
 # As in the patches of a vision transformer and the frames of a spectrogram.
 MANY_TAPS = 128
 
@@ -112,11 +114,11 @@ def _exchanged_filter(spec: ConvSpec) -> str | None:
 
 
 def _native_depthwise(spec: ConvSpec) -> str | None:
-    # With a stride, in the loop that more taps need, and on small maps the multiply-adds move more bytes than
-    # they save.
+    # With a stride, with more taps in half precision, and on small maps the multiply-adds move more bytes
+    # than they save.
     if not spec.depthwise or spec.out_channels != spec.groups or _strided(spec):
         return None
-    if _taps(spec) <= min(UNROLL, _positions(spec, "out") // 16):
+    if _taps(spec) <= min(MOST_ADDED, _positions(spec, "out") // 16):
         return "XLA rearranges the arrays of a depthwise convolution for the matrix unit of a TPU"
     return None
 
