@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of each argument, as f32[8,56,56,64]; f32[8@4,56,56,64] divides 8 over 4 devices",
     )
     targets.add_argument("--device", default="h100", help="h100 (the default) or v5e")
+    targets.add_argument("--install", action="store_true", help="as it is under jaxconv.install()")
     targets.add_argument("--hlo", type=Path, metavar="FILE", help="write the compiled program there")
     targets.set_defaults(run=_targets)
     return parser
@@ -60,7 +62,7 @@ def _targets(args: argparse.Namespace) -> None:
 
     if not jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_platforms", "cpu")  # the device's plugin would look for the device
-    from . import targets
+    from . import dropin, targets
     from .targets.shapes import parse_shapes
 
     try:
@@ -71,7 +73,8 @@ def _targets(args: argparse.Namespace) -> None:
         raise Refused(str(error)) from None
     fn = load(args.function)
     try:
-        report = targets.compile_for(fn, *shapes, device=args.device)
+        with dropin.installed() if args.install else contextlib.nullcontext():
+            report = targets.compile_for(fn, *shapes, device=args.device)
     except Exception as error:
         given = ", ".join(map(_written, shapes))
         raise Refused(

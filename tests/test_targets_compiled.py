@@ -18,7 +18,7 @@ from benchmarks.target_cases import CASES
 from benchmarks.target_tables import MOST_TIME, MOST_WORK, speed, work
 from benchmarks.targets import compile_row
 from benchmarks.workloads import SLOTS, WORKLOADS, Workload
-from jaxconv import targets
+from jaxconv import cli, targets
 
 ALL = (*WORKLOADS, *CASES)
 BY_NAME = {w.name: w for w in ALL}
@@ -206,3 +206,20 @@ def test_findings_of_a_plain_function():
     report = targets.compile_for(jax.grad(up, (0, 1)), x, kernel, device="h100")
     assert {"zero-stuffed-input", "oversized-window"} <= {f.kind for f in report.findings}
     assert "window 55x55" in str(report)
+
+
+@h100
+@pytest.mark.parametrize(("words", "told"), [([], "zero-stuffed-input"), (["--install"], "findings: none")])
+def test_command_line(words, told, tmp_path, capsys):
+    """An unchanged function, and the same under install()."""
+    file = tmp_path / "up.py"
+    file.write_text(
+        "import jax, jax.numpy as jnp\n"
+        "def up(x, kernel):\n"
+        "    layout = ('NHWC', 'HWIO', 'NHWC')\n"
+        "    y = jax.lax.conv_transpose(x, kernel, (2, 2), 'SAME', dimension_numbers=layout)\n"
+        "    return jnp.sum(y**2)\n"
+        "grads = jax.grad(up, (0, 1))\n"
+    )
+    assert cli.main(["targets", f"{file}:grads", "f32[8,28,28,64]", "f32[3,3,64,32]", *words]) == 0
+    assert told in capsys.readouterr().out
