@@ -11,9 +11,9 @@ from .products import Product
 # A sum over the map that is the window of a forward convolution is told from a large kernel by this many
 # times more positions in the window than in the result.
 _MUCH = 2
-# As many as multiply-accumulates are written out for; those of a stride, and loops over more, move more bytes
-# than XLA's convolution does.
-_FEW_TAPS = 64
+# As many as multiply-accumulates pay for, and the positions of the result that each of them needs: else, and
+# with a stride, they move more bytes than XLA's convolution does.
+_FEW_TAPS, _PLACES = 32, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +96,8 @@ def _cuda(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
 
 def _tpu(p: Product, kernel: tuple[int, ...] | None) -> Iterator[Finding]:
     del kernel  # a map as window is TPU's own form of a weight gradient
-    depthwise = p.groups > 1 and p.groups in p.channels
-    if depthwise and 1 < math.prod(p.window) <= _FEW_TAPS and {*p.stride, *p.base_dilation} <= {1}:
+    depthwise = p.groups > 1 and p.groups in p.channels and {*p.stride, *p.base_dilation} <= {1}
+    if depthwise and 1 < math.prod(p.window) <= min(_FEW_TAPS, math.prod(p.result) // _PLACES):
         yield Finding(
             "native-depthwise",
             "The arrays of a depthwise convolution are rearranged for the matrix unit, and back.",
