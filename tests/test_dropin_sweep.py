@@ -20,7 +20,7 @@ from jaxconv.lowerings import Target
 from jaxconv.planner import execute, readings
 
 CHUNK = 8  # convolutions in a test
-TRIALS = int(os.environ.get("JAXCONV_SWEEP", "32"))
+TRIALS = int(os.environ.get("JAXCONV_SWEEP", "16"))
 # Sums of up to 500 products of normal numbers, in another order: a few eps of the sum of magnitudes, which is
 # below ten times the largest result; a second derivative has four such sums in a row.
 TOLERANCE = 3e-5
