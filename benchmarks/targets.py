@@ -85,7 +85,8 @@ def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dty
         with jaxconv.installed() if contender == "installed" else contextlib.nullcontext():
             report = targets.compile_for(fn, *args, device=device, kernel=workload.kernel)
     except Exception as failure:  # a program that does not compile must not end a long run
-        return row | {"failed": f"{type(failure).__name__}: {failure}"[:1000]}
+        # The first line says what; the others where, in whoever's folders.
+        return row | {"failed": f"{type(failure).__name__}: {failure}".partition("\n")[0][:1000]}
     return row | {
         "compile_s": round(time.perf_counter() - start, 2),
         "executed": report.multiply_adds,
