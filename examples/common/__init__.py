@@ -1,0 +1,1 @@
+"""What the examples share: one training loop, checkpoints, the command line, data formats, figures."""
