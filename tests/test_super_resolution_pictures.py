@@ -14,6 +14,7 @@ import skimage.color
 import skimage.metrics
 from PIL import Image
 
+from examples.common.task import Shard
 from examples.super_resolution import data, images
 from examples.super_resolution import imresize as imresize_module
 from examples.super_resolution import metrics as metrics_module
@@ -369,7 +370,7 @@ def locate(photos, low, high, scale):
 
 def test_patches_are_aligned_pairs_in_eight_orientations(rng):
     photos, config = photographs(rng), data.DataConfig(patch=8, batch_size=4)
-    stream = data.batches(photos, config, scale=3, seed=1)
+    stream = data.batches(photos, config, scale=3, seed=1, shard=Shard())
     found = []
     for batch in (next(stream) for _ in range(15)):
         assert (batch["low"].shape, batch["high"].shape) == ((4, 8, 8, 1), (4, 24, 24, 1))
@@ -393,16 +394,16 @@ def test_an_epoch_visits_every_tile_that_shows_something(rng):
 
 def test_the_stream_is_a_function_of_seed_and_position(rng):
     photos, config = photographs(rng), data.DataConfig(patch=8, batch_size=3)
-    stream = data.batches(photos, config, scale=3, seed=1)
+    stream = data.batches(photos, config, scale=3, seed=1, shard=Shard())
     first = [next(stream) for _ in range(9)]
     state = stream.get_state()
     then = [next(stream) for _ in range(9)]
-    resumed = data.batches(photos, config, scale=3, seed=1)
+    resumed = data.batches(photos, config, scale=3, seed=1, shard=Shard())
     resumed.set_state(state)
     for wanted in then:
         batch = next(resumed)
         assert all(np.array_equal(batch[name], wanted[name]) for name in wanted)
-    other = next(data.batches(photos, config, scale=3, seed=2))
+    other = next(data.batches(photos, config, scale=3, seed=2, shard=Shard()))
     assert not np.array_equal(other["low"], first[0]["low"])
     assert not any(np.array_equal(a["low"], b["low"]) for a, b in pairwise(first))
 

@@ -1,39 +1,37 @@
 """The command line: each command is a few lines over the other modules."""
 
-import logging
-import os
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import rich
-import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
+from ..common import history, loop
+from ..common.cli import run
+from ..common.config import TrainConfig
+from ..common.progress import Display
 from . import data as photographs
 from . import evaluate as evaluation
-from . import figure, history
-from . import train as training
+from . import figure
 from . import upscale as upscaling
-from .progress import Display
-from .train import TrainConfig
+from .train import DEMO, Enlargement
 
-_PROGRAM = "python -m examples.super_resolution"
 _DISPLAY = Display()
 
 _Checkpoint = Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
 _Folder = Annotated[Path | None, arg(metavar="DIR")]
 
 
-def demo(*, out: Path = Path("runs/super_resolution_demo"), steps: int = TrainConfig.steps) -> None:
+def demo(*, out: Path = Path("runs/super_resolution_demo"), steps: int = DEMO.steps) -> None:
     """Train FSRCNN x3 on photographs that come with scikit-image; compare it with bicubic on four held out.
 
     Args:
         out: Folder for all results. An unfinished demo in it goes on, a finished one is shown.
         steps: Optimiser steps.
     """
-    _train(TrainConfig(out=out, steps=steps))
+    _train(Enlargement(), replace(DEMO, out=out, steps=steps))
     known = evaluation.Results.read(out / "results.json")
     if known is not None and known.step == steps:
         rich.print(known.table())
@@ -44,16 +42,16 @@ def demo(*, out: Path = Path("runs/super_resolution_demo"), steps: int = TrainCo
     )
 
 
-def train(config: TrainConfig) -> None:
+def train(task: Enlargement, config: TrainConfig = DEMO) -> None:
     """Train a network, or go on with the unfinished run in --out."""
-    _train(config)
+    _train(task, config)
     _DISPLAY.say(f"trained: 'evaluate {config.out}' measures it, 'upscale {config.out} IN OUT' uses it")
 
 
-def _train(config: TrainConfig) -> None:
-    training.train(config, _DISPLAY)
+def _train(task: Enlargement, config: TrainConfig) -> None:
+    loop.train(task, config, _DISPLAY)
     records = history.read(config.out / "metrics.jsonl")
-    figure.curve(config.out / "curve.png", records, title=str(config.model))
+    figure.curve(config.out / "curve.png", records, title=str(task.network))
 
 
 def evaluate(
@@ -68,22 +66,22 @@ def evaluate(
         pictures: How many photographs comparison.png shows, the first ones.
     """
     network = upscaling.load(checkpoint)
-    settings = photographs.DataConfig(**network.config["data"])
+    settings = photographs.DataConfig(**network.task["data"])
     paths = photographs.list_folder(data) if data else photographs.find(settings)[1]
-    reading = {"scale": network.model.scale, "halve_jpeg": settings.halve_jpeg}
+    reading = {"scale": network.model.config.scale, "halve_jpeg": settings.halve_jpeg}
     photos = [photographs.load_photo(path, minimum=8, **reading) for path in _DISPLAY.track("reading")(paths)]
     enlarger = upscaling.Enlarger(network.model)
     results = evaluation.Results(
-        title=f"{network.model} after step {network.step}",
+        title=f"{network.model.config} after step {network.step}",
         step=network.step,
-        scores=evaluation.evaluate(photos, enlarger, network.params, track=_DISPLAY.track("evaluating")),
+        scores=evaluation.evaluate(photos, enlarger, track=_DISPLAY.track("evaluating")),
     )
     run = network.folder.parent.parent
     out = out or (run / f"evaluation_{data.resolve().name}" if data else run)
     out.mkdir(parents=True, exist_ok=True)
     results.write(out / "results.json")
     shown = [photographs.read_pixels(path, **reading) for path in paths[:pictures]]
-    figure.comparison(out / "comparison.png", shown, results.scores[: len(shown)], enlarger, network.params)
+    figure.comparison(out / "comparison.png", shown, results.scores[: len(shown)], enlarger)
     rich.print(results.table())
 
 
@@ -105,38 +103,7 @@ def upscale(
 
 
 _COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "upscale": upscale}
-_STYLE = (OmitArgPrefixes,)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code: 2 for what the user can mend, which is said in one line."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax says there what it also raises
-    try:
-        if arguments in (["-h"], ["--help"]):
-            _help()
-        else:
-            tyro.extras.subcommand_cli_from_dict(_COMMANDS, args=arguments, prog=_PROGRAM, config=_STYLE)
-    except (
-        BrokenPipeError
-    ):  # the reader, such as `head`, has seen enough; Python's documentation has the remedy
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _help() -> None:
-    """Every command's options, so that one page shows all there is."""
-    print(f"usage: {_PROGRAM} {{{','.join(_COMMANDS)}}} [options]\n")
-    for name, command in _COMMANDS.items():
-        try:
-            tyro.cli(command, args=["--help"], prog=f"{_PROGRAM} {name}", config=_STYLE)
-        except SystemExit:  # which is how help ends
-            print()
+    return run(_COMMANDS, "python -m examples.super_resolution", arguments)

@@ -1,6 +1,6 @@
 """Photographs, split whole into training and held-out ones, and an endless stream of patches of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from ..common.task import Shard
 from . import images
 from .imresize import imresize
 
@@ -138,13 +139,12 @@ def load_photo(path: Path, *, scale: int, minimum: int, halve_jpeg: bool) -> Pho
     return Photo(path.name, y.astype(np.float32), imresize(y, Fraction(1, scale)).astype(np.float32))
 
 
-def load(
-    paths: Sequence[Path], config: DataConfig, scale: int, *, track: Callable[[Iterable], Iterable] = iter
-) -> list[Photo]:
-    """Reads photographs; `track` wraps the loop in a progress display."""
+def load(paths: Sequence[Path], config: DataConfig, scale: int) -> list[Photo]:
+    """Reads photographs from which patches can be cut."""
+    if config.patch < 8:
+        raise ValueError(f"patch={config.patch} is smaller than what the network looks at: use 8 or more")
     return [
-        load_photo(path, scale=scale, minimum=config.patch, halve_jpeg=config.halve_jpeg)
-        for path in track(paths)
+        load_photo(path, scale=scale, minimum=config.patch, halve_jpeg=config.halve_jpeg) for path in paths
     ]
 
 
@@ -192,8 +192,10 @@ class Cut:
         }
 
 
-def batches(photos: Sequence[Photo], config: DataConfig, *, scale: int, seed: int) -> grain.DatasetIterator:
-    """An endless iterator of {"low": (batch, p, p, 1), "high": (batch, p·scale, p·scale, 1)}.
+def batches(
+    photos: Sequence[Photo], config: DataConfig, *, scale: int, seed: int, shard: Shard
+) -> grain.DatasetIterator:
+    """An endless iterator of this shard's {"low": (batch, p, p, 1), "high": (batch, p·scale, p·scale, 1)}.
 
     A batch is a function of the seed and its number alone, and the iterator's state is that number
     (`get_state`, `set_state`). Two threads cut the next batches while the device computes.
@@ -203,7 +205,7 @@ def batches(photos: Sequence[Photo], config: DataConfig, *, scale: int, seed: in
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(Cut(photos, config, scale))
-        .batch(config.batch_size)
+        .random_map(Cut(photos, config, scale))[shard.index :: shard.count]
+        .batch(config.batch_size // shard.count)
     )
     return iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from .checkpoint import write_atomically
+from ..common.files import write_atomically
+from ..common.task import Track
 from .data import Photo
 from .imresize import imresize
 from .metrics import psnr, ssim, to_8_bit
-from .upscale import Enlarger, Track
+from .upscale import Enlarger
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def bicubic_psnr(photo: Photo, scale: int) -> float:
     return psnr(_bicubic(photo, scale), _truth(photo), border=scale)
 
 
-def network_psnr(photo: Photo, enlarger: Enlarger, params: Any) -> float:
-    return psnr(_network(photo, enlarger, params), _truth(photo), border=enlarger.config.scale)
+def network_psnr(photo: Photo, enlarger: Enlarger) -> float:
+    return psnr(_network(photo, enlarger), _truth(photo), border=enlarger.config.scale)
 
 
 def _truth(photo: Photo) -> np.ndarray:
@@ -48,18 +48,18 @@ def _bicubic(photo: Photo, scale: int) -> np.ndarray:
     return to_8_bit(255 * imresize(photo.low, scale))
 
 
-def _network(photo: Photo, enlarger: Enlarger, params: Any) -> np.ndarray:
-    return to_8_bit(255 * enlarger(params, photo.low))
+def _network(photo: Photo, enlarger: Enlarger) -> np.ndarray:
+    return to_8_bit(255 * enlarger(photo.low))
 
 
-def evaluate(photos: Sequence[Photo], enlarger: Enlarger, params: Any, *, track: Track = iter) -> list[Score]:
+def evaluate(photos: Sequence[Photo], enlarger: Enlarger, *, track: Track = iter) -> list[Score]:
     """The score of every photograph, in their order."""
-    return [_score(photo, enlarger, params) for photo in track(photos)]
+    return [_score(photo, enlarger) for photo in track(photos)]
 
 
-def _score(photo: Photo, enlarger: Enlarger, params: Any) -> Score:
+def _score(photo: Photo, enlarger: Enlarger) -> Score:
     scale, truth = enlarger.config.scale, _truth(photo)
-    bicubic, network = _bicubic(photo, scale), _network(photo, enlarger, params)
+    bicubic, network = _bicubic(photo, scale), _network(photo, enlarger)
     return Score(
         photo.name,
         psnr(bicubic, truth, border=scale),

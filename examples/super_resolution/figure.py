@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..common.figures import save
 from . import images
 from .evaluate import Score
 from .imresize import imresize
@@ -19,7 +19,7 @@ _BOX = "#ffd400"
 
 
 def comparison(
-    path: Path, photographs: Sequence[np.ndarray], scores: Sequence[Score], enlarger: Enlarger, params: Any
+    path: Path, photographs: Sequence[np.ndarray], scores: Sequence[Score], enlarger: Enlarger
 ) -> None:
     """For each photograph a row of whole pictures and a row of one zoomed region.
 
@@ -28,22 +28,21 @@ def comparison(
         photographs: grey or RGB in [0, 1], sides multiples of the scale.
         scores: of the same photographs, for the titles.
         enlarger: applies the network.
-        params: its parameters.
     """
     heights = [side for photo in photographs for side in (photo.shape[0] / photo.shape[1], 1.0)]
     figure = Figure(figsize=(14, 3.4 * sum(heights) + 0.5), layout="constrained", facecolor="white")
     axes = figure.subplots(2 * len(photographs), 4, squeeze=False, height_ratios=heights)
     for row, (photo, score) in enumerate(zip(photographs, scores, strict=True)):
-        _draw_photograph(axes[2 * row], axes[2 * row + 1], photo, score, enlarger, params)
-    _save(figure, path)
+        _draw_photograph(axes[2 * row], axes[2 * row + 1], photo, score, enlarger)
+    save(figure, path)
 
 
 def _draw_photograph(
-    whole: np.ndarray, zoomed: np.ndarray, photo: np.ndarray, score: Score, enlarger: Enlarger, params: Any
+    whole: np.ndarray, zoomed: np.ndarray, photo: np.ndarray, score: Score, enlarger: Enlarger
 ) -> None:
     scale = enlarger.config.scale
     low = imresize(photo, Fraction(1, scale))
-    network = enlarge_picture(images.Picture(low), enlarger, params).pixels
+    network = enlarge_picture(images.Picture(low), enlarger).pixels
     size = min(low.shape[:2]) // 5
     top, left = _most_detailed(low, size)
     top, left, size = top * scale, left * scale, size * scale
@@ -92,13 +91,9 @@ def curve(path: Path, records: Sequence[dict[str, Any]], *, title: str) -> None:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _series(records: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
     pairs = [(record["step"], record[name]) for record in records if name in record]
     return [step for step, _ in pairs], [value for _, value in pairs]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure).print_png(str(path))

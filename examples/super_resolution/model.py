@@ -49,8 +49,6 @@ class ModelConfig:
     residual: bool = True
     """Let the network add to the bicubic enlargement. The papers' networks (--no-residual) make the whole
     picture, which takes them hours to learn."""
-    bf16: bool = False
-    """Compute in bfloat16. Parameters, optimiser state and loss stay float32."""
 
     def __str__(self) -> str:
         return f"{self.model.upper()} x{self.scale}"
@@ -111,9 +109,9 @@ class ESPCN(nnx.Module):
 class SuperResolution(nnx.Module):
     """One of the networks, with or without the bicubic skip; float32 in and out."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         network: Callable[..., nnx.Module] = {"fsrcnn": FSRCNN, "espcn": ESPCN}[config.model]
-        self.network = network(config, dtype=jnp.bfloat16 if config.bf16 else jnp.float32, rngs=rngs)
+        self.network = network(config, dtype=dtype, rngs=rngs)
         self.config = config
 
     def __call__(self, low: jax.Array) -> jax.Array:

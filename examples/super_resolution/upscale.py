@@ -1,16 +1,17 @@
 """A trained network applied to pictures of any size and kind."""
 
-from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ..common.checkpoint import latest, load_model, read_config
+from ..common.task import Track
 from . import images
-from .checkpoint import latest, read_average, read_config
 from .imresize import imresize
 from .metrics import rgb2ycbcr, ycbcr2rgb
 from .model import ModelConfig, SuperResolution, reach
@@ -18,7 +19,10 @@ from .model import ModelConfig, SuperResolution, reach
 # Low-resolution pixels computed at once: FSRCNN's widest layer then takes about 60 MB.
 BAND_PIXELS = 1 << 18
 
-Track = Callable[[Iterable], Iterable]
+
+@nnx.jit
+def _apply(model: SuperResolution, low: np.ndarray) -> jax.Array:
+    return model(jnp.asarray(low)[None, ..., None])[0, ..., 0]
 
 
 class Enlarger:
@@ -27,13 +31,11 @@ class Enlarger:
     Bands overlap by the network's reach: the result is that of the whole picture at once.
     """
 
-    def __init__(self, config: ModelConfig, *, band_pixels: int = BAND_PIXELS):
-        self.config = config
-        self._band_pixels = band_pixels
-        graph, self.abstract = abstract_model(config)
-        self._apply = jax.jit(lambda params, low: nnx.merge(graph, params)(low[None, ..., None])[0, ..., 0])
+    def __init__(self, model: SuperResolution, *, band_pixels: int = BAND_PIXELS):
+        self.config = model.config
+        self._model, self._band_pixels = model, band_pixels
 
-    def __call__(self, params: Any, low: np.ndarray, *, track: Track = iter) -> np.ndarray:
+    def __call__(self, low: np.ndarray, *, track: Track = iter) -> np.ndarray:
         """(height, width) to (height·scale, width·scale), luma over 255; `track` wraps the band loop."""
         scale, margin = self.config.scale, reach(self.config)
         height, width = low.shape
@@ -43,23 +45,17 @@ class Enlarger:
         for top in track(range(0, height, rows)):
             bottom = min(top + rows, height)
             start = min(max(top - margin, 0), height - window)
-            band = np.asarray(self._apply(params, low[start : start + window].astype(np.float32)))
+            band = np.asarray(_apply(self._model, low[start : start + window].astype(np.float32)))
             high[top * scale : bottom * scale] = band[(top - start) * scale : (bottom - start) * scale]
         return high
 
 
-def abstract_model(config: ModelConfig) -> tuple[nnx.GraphDef, Any]:
-    """The network's structure, and the shapes of its parameters, without computing them."""
-    graph, state = nnx.split(nnx.eval_shape(lambda: SuperResolution(config, rngs=nnx.Rngs(0))))
-    return graph, nnx.to_pure_dict(state)
-
-
 class Network(NamedTuple):
-    """What a checkpoint holds: a model, its averaged parameters, and how it was trained."""
+    """What a checkpoint holds: a trained model, and how it was trained."""
 
-    model: ModelConfig
-    params: Any
-    config: dict[str, Any]
+    model: SuperResolution
+    task: dict[str, Any]
+    """What the task described."""
     folder: Path
     step: int
 
@@ -72,17 +68,16 @@ def load(path: Path) -> Network:
     """
     folder = latest(path)
     config = read_config(folder)
-    values = config["model"]
-    model = ModelConfig(**{**values, "features": tuple(values["features"])})
-    return Network(model, read_average(folder, abstract_model(model)[1]), config, folder, int(folder.name))
+    values, dtype = config["task"]["network"], jnp.dtype(config["training"]["precision"])
+    network = ModelConfig(**{**values, "features": tuple(values["features"])})
+    untrained = nnx.eval_shape(lambda: SuperResolution(network, dtype=dtype, rngs=nnx.Rngs(0)))
+    return Network(load_model(folder, untrained), config["task"], folder, int(folder.name))
 
 
-def enlarge_picture(
-    picture: images.Picture, enlarger: Enlarger, params: Any, *, track: Track = iter
-) -> images.Picture:
+def enlarge_picture(picture: images.Picture, enlarger: Enlarger, *, track: Track = iter) -> images.Picture:
     """Luma by the network; colour and transparency, where the eye is less sharp, by bicubic interpolation."""
     scale = Fraction(enlarger.config.scale)
-    y = 255.0 * enlarger(params, images.luma(picture.pixels) / 255, track=track)
+    y = 255.0 * enlarger(images.luma(picture.pixels) / 255, track=track)
     if picture.pixels.ndim == 2:
         pixels = (y - 16) / 219
     else:
@@ -100,7 +95,6 @@ def upscale(checkpoint: Path, source: Path, target: Path, *, track: Track = iter
     """
     picture = images.read(source)
     images.check_writable(target, picture.alpha is not None)
-    network = load(checkpoint)
-    result = enlarge_picture(picture, Enlarger(network.model), network.params, track=track)
+    result = enlarge_picture(picture, Enlarger(load(checkpoint).model), track=track)
     images.write(target, result)
     return result

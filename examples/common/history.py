@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from .checkpoint import write_atomically
+from .files import write_atomically
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -58,3 +58,15 @@ class History:
     def close(self) -> None:
         self._file.close()
         self._board.close()
+
+
+class NoHistory:
+    """Of a process that leaves the writing to another one."""
+
+    def write(self, step: int, **values: float) -> None: ...
+
+    def note(self, step: int, **values: float) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,58 @@
+"""What a run's folder says the run is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from .config import TrainConfig
+from .files import write_atomically
+from .task import Task
+
+
+def describe(task: Task, config: TrainConfig) -> dict[str, Any]:
+    """What decides the result of a run, as JSON."""
+    return json.loads(json.dumps({"task": task.describe(), "training": config.result()}))
+
+
+def claim(folder: Path, ours: dict[str, Any]) -> None:
+    """Writes down what this run is.
+
+    Raises:
+        ValueError: the folder holds a run with other settings or data.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        if jax.process_index() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(ours, indent=1) + "\n")
+        return
+    try:
+        theirs = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not readable ({error}): choose another --out, or remove that folder"
+        ) from error
+    if theirs != ours:
+        there, here = _settings(theirs), _settings(ours)
+        differing = [
+            f"{name} was {there.get(name)}, is {here.get(name)}"
+            for name in {**there, **here}
+            if here.get(name) != there.get(name)
+        ]
+        raise ValueError(
+            f"{folder} holds another run ({'; '.join(differing) or 'its data were others'}):"
+            " choose another --out, or remove that folder"
+        )
+
+
+def _settings(description: dict[str, Any]) -> dict[str, Any]:
+    """All but the long ones, such as lists of files and fingerprints, which say nothing to a reader."""
+    flat = {}
+    for name, value in description.items():
+        if isinstance(value, dict):
+            flat |= _settings(value)
+        elif len(str(value)) <= 60:
+            flat[name] = value
+    return flat
