@@ -1,0 +1,1 @@
+"""Semantic segmentation with fully convolutional networks: `python -m examples.fcn_segmentation --help`."""
