@@ -42,9 +42,12 @@ def confusion_matrix(path: Path, metrics: Metrics, names: Sequence[str], *, titl
         if metrics.matrix[row, column]:
             colour = "white" if value > 40 else "black"
             axis.text(column, row, _percent(value), ha="center", va="center", color=colour, fontsize=9)
-    axis.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
+    if max(map(len, names)) > 3:
+        axis.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        axis.set_xticks(range(count), names)
     axis.set_yticks(range(count), names)
-    axis.set(xlabel="predicted", ylabel="truth", title=title)
+    axis.set(xlabel="predicted, % of the row", ylabel="truth", title=title)
     axis.set_xticks(np.arange(count - 1) + 0.5, minor=True)
     axis.set_yticks(np.arange(count - 1) + 0.5, minor=True)
     axis.grid(which="minor", color="white", linewidth=1.5)
