@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import runpy
 import struct
 import sys
@@ -187,3 +188,12 @@ def test_module_runs(monkeypatch, capsys):
     shown = capsys.readouterr().out
     for option in ("--features", "--dropout", "--shift", "--flip", "--learning-rate", "CHECKPOINT"):
         assert option in shown
+
+
+def test_the_readme_loads_a_network(demo):
+    page = Path(cli.__file__).with_name("README.md").read_text()
+    ((code,),) = [re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    names = {}
+    exec(code.replace("runs/fashion_mnist_demo", str(demo[0])), names)
+    assert names["logits"].shape == (2, 10)
+    assert set(names["names"]) < set("0123456789")

@@ -24,11 +24,11 @@ def kernels(path: Path, kernel: np.ndarray) -> None:
     """The first layer's kernels (height, width, 1, features): red adds, blue subtracts, one scale for all."""
     figure = Figure(figsize=(6.6, 5.9), layout="constrained", facecolor="white")
     axis = figure.subplots()
-    largest = np.abs(kernel).max()
-    picture = axis.imshow(_sheet(kernel[:, :, 0], gap=1), cmap=_SIGNED, vmin=-largest, vmax=largest)
+    scale = np.percentile(np.abs(kernel), 98)  # a few large weights would leave all others pale
+    picture = axis.imshow(_sheet(kernel[:, :, 0], gap=1), cmap=_SIGNED, vmin=-scale, vmax=scale)
     axis.set_axis_off()
     axis.set_title(f"the {kernel.shape[-1]} kernels of the first layer")
-    figure.colorbar(picture, ax=axis, shrink=0.6, label="weight")
+    figure.colorbar(picture, ax=axis, shrink=0.6, label="weight", extend="both")
     save(figure, path)
 
 
