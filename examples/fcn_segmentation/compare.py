@@ -1,0 +1,47 @@
+"""Two networks on the same pictures: over all pixels, and ever nearer to the boundaries."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from .evaluate import Scores
+from .trained import Trained
+
+
+def names(first: Trained, second: Trained) -> tuple[str, str]:
+    """What tells two networks apart: their kind if that does, else their runs, else their steps."""
+    for of in (lambda one: one.network.model, lambda one: one.run.name):
+        if of(first) != of(second):
+            return of(first), of(second)
+    return tuple(f"{one.run} at step {one.step}" for one in (first, second))  # pyright: ignore[reportReturnType]
+
+
+def table(scores: Mapping[str, Scores], *, title: str) -> Table:
+    """Mean IoU, a column for each network and a last one with what the first is better by."""
+    result = Table("mean IoU of", title=title)
+    for name in (*scores, "difference"):
+        result.add_column(name, justify="right")
+    first, second = scores.values()
+    rows = [("all pixels", first.whole.mean_iou, second.whole.mean_iou)] + [
+        (f"pixels within {width} of a boundary", found.mean_iou, second.bands[width].mean_iou)
+        for width, found in first.bands.items()
+    ]
+    for what, one, other in rows:
+        result.add_row(what, f"{one:.4f}", f"{other:.4f}", f"{one - other:+.4f}")
+    return result
+
+
+def to_json(scores: Mapping[str, Scores], classes: tuple[str, ...]) -> dict[str, Any]:
+    def numbers(metrics) -> dict[str, Any]:
+        iou = (None if np.isnan(value) else float(value) for value in metrics.iou)
+        return {"miou": metrics.mean_iou, "iou": dict(zip(classes, iou, strict=True))}
+
+    return {
+        name: {
+            "all": numbers(found.whole),
+            "boundary": {str(width): numbers(band) for width, band in found.bands.items()},
+        }
+        for name, found in scores.items()
+    }
