@@ -181,12 +181,12 @@ def test_the_loss_and_what_is_recorded_of_a_patch(rng, loss):
 def test_training_beats_bicubic_on_a_held_out_picture(folder, tmp_path):
     config = TrainConfig(
         out=tmp_path,
-        steps=60,
+        steps=100,
         learning_rate=1e-2,
-        warmup=6,
+        warmup=10,
         clip=1.0,
         ema=0.9,
-        eval_every=60,
+        eval_every=100,
     )
     data = DataConfig(data=str(folder), patch=10, batch_size=16)
     loop.train(Enlargement(ModelConfig(d=12, s=6, m=1), data), config, silent())
