@@ -1,9 +1,13 @@
 """The task that tests of the common training loop train: regression, small enough to compile in no time."""
 
+import multiprocessing
+import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import jax
@@ -125,6 +129,21 @@ class StruckBatches(PointBatches):
     def __next__(self) -> dict[str, np.ndarray]:
         self.at.get(self.number, lambda: None)()
         return super().__next__()
+
+
+def child(devices: int, programs, function: Callable, *arguments) -> BaseProcess:
+    """A started process that calls a function; it is a fork of one that has imported JAX and not used it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["examples.common.loop", "tests.test_common_toy"])
+    process = context.Process(target=_in_child, args=(devices, str(programs), function, *arguments))
+    process.start()
+    return process
+
+
+def _in_child(devices: int, programs: str, function: Callable, *arguments) -> None:
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    with remembered_programs(programs):
+        sys.exit(function(*arguments))
 
 
 def silent() -> Display:

@@ -51,12 +51,15 @@ class Checkpoints:
             create=True,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=_ITEMS)
+        # By step. What is still being saved counts, in all processes alike, so the files are not asked again.
+        metrics = {step: self._manager.metrics(step) for step in self.steps()}
+        self._scores = {step: _score(found) for step, found in metrics.items() if found}
         self._failed = False
 
     def is_best(self, score: float) -> bool:
         """Whether a checkpoint with this score would be kept as one of the best."""
-        found = [metrics["score"] for metrics in map(self._manager.metrics, self.steps()) if metrics]
-        return sum(other > score for other in found) < self._keep_best
+        others = (self._scores[step] for step in self.steps() if step in self._scores)
+        return sum(other > score for other in others) < self._keep_best
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
@@ -83,6 +86,8 @@ class Checkpoints:
             config=ocp.args.JsonSave(config),
         )
         metrics = None if score is None else {"score": score}
+        if score is not None:
+            self._scores[step] = score
         try:
             self._manager.save(step, args=saved, metrics=metrics)
         except Exception as error:

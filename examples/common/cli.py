@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from . import options
+from . import options, processes
 from .stop import Stopped
 
 _STYLE = (OmitArgPrefixes,)
@@ -43,13 +44,19 @@ def run(
         return 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return processes.leave(2)
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        reason = str(error).partition("\n")[0][:200]
+        print(f"error: another process is gone ({reason}): start all of them again", file=sys.stderr)
+        return processes.leave(1)
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signal_number
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return processes.leave(130)
     return 0
 
 

@@ -42,11 +42,8 @@ def train(task: Task, config: TrainConfig, display: Display) -> Path:
     if processes.is_first():
         options.write(config.out / "config.yaml", task, config)
     run = _Run(task, config, description, display)
-    try:
-        with Signals() as signals, display.training(config.steps, run.step) as bar:
-            run.to_the_end(signals, bar)
-    finally:
-        run.close()
+    with run, Signals() as signals, display.training(config.steps, run.step) as bar:
+        run.to_the_end(signals, bar)
     return config.out
 
 
@@ -142,6 +139,7 @@ class _Run:
 
     def _diverged(self, name: str, value: float, step: int, batch: dict[str, np.ndarray]) -> ValueError:
         suffix = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
+        self.checkpoints.wait()
         path = self.config.out / f"bad_batch_{step}{suffix}.npz"
         np.savez(path, allow_pickle=False, **batch)
         return ValueError(
@@ -182,7 +180,11 @@ class _Run:
             score=score,
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.trace.close()
         self.history.close()
-        self.checkpoints.close()
+        if kind in (None, Stopped) or jax.process_count() == 1:
+            self.checkpoints.close()  # else a process that is gone would be waited for
