@@ -164,7 +164,7 @@ def remembered_programs(folder):
 
 
 def steps_in(run):
-    return sorted(int(path.name) for path in (run / "checkpoints").iterdir())
+    return sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
 
 
 def everything(run, step=None):

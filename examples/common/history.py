@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class History:
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        with suppress(OSError):  # events are a copy; a full disk is told by what has to be on it
+            self._board.close()
 
 
 class NoHistory:
