@@ -18,11 +18,11 @@ PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick parity bench bench-full targets lint format clean
+.PHONY: help demo test quick parity bench bench-full targets targets-quick lint format clean
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-examples ## train a x3 super-resolution network on photographs, leave the results in runs/demo
 	$(PY) -m examples.super_resolution demo --out $(DEMO_DIR)
@@ -53,6 +53,10 @@ bench-full: $(VENV)/.installed-bench $(VENV)/.installed-torch ## the same of all
 targets: $(TARGETS_VENV)/.installed-cuda ## compile the operators for an H100 and a TPU v5e that are not there, check the programs
 	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal tests/test_targets.py tests/test_targets_compiled.py $(PYTEST_ARGS)
 	$(TARGETS_PY) -m benchmarks.targets --out $(TARGETS_DIR) $(TARGETS_ARGS)
+
+targets-quick: $(TARGETS_VENV)/.installed-cuda ## of those programs the ones most easily wrong, checked only
+	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal -m "not slow" tests/test_targets.py \
+	  tests/test_targets_compiled.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .

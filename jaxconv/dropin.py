@@ -26,6 +26,7 @@ from jax.interpreters import mlir
 from jax.sharding import AxisType
 
 from .lowerings import PLATFORMS
+from .lowerings.direct import window_beyond_map
 from .ops.primitives import LAX, lower_in, target_of
 from .planner import Reading, best_reading, execute, normalize_precision
 
@@ -167,8 +168,12 @@ def _as_good(reading: Reading, platform: str, params: dict[str, Any]) -> bool:
         n = len(params["window_strides"]) + 1
         data, kernel = (0, n, *range(1, n)), (n, n - 1, *range(n - 1))
         return tuple(params["dimension_numbers"]) == (data, kernel, data)
+    if platform == "tpu":
+        return True
     # XLA's GPU backend finds an input gradient by its reversed kernel, which JAX's gradients have and the
-    # transposed layers of libraries have not; and it writes out the zeros between the taps of a dilated
-    # kernel where a border is not alike on both sides.
+    # transposed layers of libraries have not; it writes out the zeros between the taps of a dilated kernel
+    # where a border is not alike on both sides; and a weight gradient's operands it may exchange.
     dilated = any(a.dilation > 1 for a in reading.spec.axes)
-    return platform == "tpu" or (reading.slot != "input_grad" and not dilated)
+    if reading.slot == "weight_grad":
+        return not dilated and not window_beyond_map(reading.spec)
+    return not dilated and reading.slot == "forward"

@@ -98,7 +98,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     Batch and input channels change places: x is read as C images of N channels, g as their kernel, and stride
     and dilation change places.
     """
-    if target.platform in GPUS and _window_beyond_map(spec):
+    if target.platform in GPUS and window_beyond_map(spec):
         return adjoint_kernel(weight_grad(adjoint_spec(spec), target, g, x), spec.groups)
     # Positions that no tap reaches would lengthen the result; they are cut off here rather than padded
     # negatively. Of what a single tap strides over, a GPU is spared the copy.
@@ -117,7 +117,7 @@ def weight_grad(spec: ConvSpec, target: Target, x: jax.Array, g: jax.Array) -> j
     return jnp.moveaxis(dw, 0, -2)
 
 
-def _window_beyond_map(spec: ConvSpec) -> bool:
+def window_beyond_map(spec: ConvSpec) -> bool:
     """Whether XLA would exchange a weight gradient's operands, by which it is no backward-filter any more.
 
     At stride 1 it is one of g over x as well, with x as the smaller window.

@@ -38,14 +38,19 @@ def best_reading(
     found = readings(lhs_shape, rhs_shape, **params)
     if not found:
         return None
-    natural = min(found, key=_positions)
+    natural = min(found, key=_extent)
     best, (name, seconds) = natural, _estimate(natural, target)
-    for other in found:  # there is one at most
+    for other in found:
         if other is not natural and _positions(other) <= FAR * _positions(natural):
             their_name, theirs = _estimate(other, target)
             if seconds is not None and theirs is not None and theirs < WORTH * seconds - LEAST:
                 best, name = other, their_name
     return best, name
+
+
+def _extent(reading: Reading) -> tuple[int, int]:
+    """Positions of the kernel, then of the places it is put to: a border has places that are not needed."""
+    return _positions(reading), math.prod(a.out for a in reading.spec.axes)
 
 
 def _positions(reading: Reading) -> int:

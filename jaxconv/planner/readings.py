@@ -94,7 +94,7 @@ def readings(
     sizes_of = (n // batch_group_count, c * batch_group_count, o, groups)
     if not stuffed:
         found.append(_forward(orders, ConvSpec(*sizes_of, tuple(axes)), batched))
-    elif all(a.stride == 1 for a in axes):
+    if all(a.stride == 1 for a in axes):
         found.append(_input_grad(orders, _adjoint(*sizes_of, axes), batched))
     # The result is a kernel: lhs is (in, *s, batch), rhs (*o, batch, out), the result (in / g, *k, out).
     sizes_of = (c // feature_group_count, n * feature_group_count, o, groups)

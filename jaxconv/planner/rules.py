@@ -24,6 +24,10 @@ MOST_WORK = 1.05
 MOST_ADDED = 32
 # As in the patches of a vision transformer and the frames of a spectrogram.
 MANY_TAPS = 128
+# Positions that a kernel may cover at once, as in the first layer of a generator.
+SMALL_MAP = 64
+# As in a large kernel that is not one of many channels.
+LONG = 512
 
 
 def fault(name: str, slot: Slot, spec: ConvSpec, platform: str) -> str | None:
@@ -113,6 +117,14 @@ def _exchanged_filter(spec: ConvSpec) -> str | None:
     return None
 
 
+def _single_tap(spec: ConvSpec) -> str | None:
+    # Autodiff's gradient of a layer with a single position is read like this, too. On larger maps it is a
+    # layer of 1 x 1 kernels, which XLA recognises.
+    if _taps(spec) == spec.groups == 1 and not _strided(spec) and _positions(spec, "size") <= SMALL_MAP:
+        return "a single tap's gradient is a matrix product, which XLA may take for another convolution"
+    return None
+
+
 def _native_depthwise(spec: ConvSpec) -> str | None:
     # With a stride, with more taps in half precision, and on small maps the multiply-adds move more bytes
     # than they save.
@@ -130,6 +142,18 @@ def _patches(spec: ConvSpec) -> str | None:
     return None
 
 
+def _long(slot: Slot) -> Fault:
+    """Hundreds of taps over a single channel; the weight gradient of a depthwise one is no better."""
+
+    def find(spec: ConvSpec) -> str | None:
+        single = spec.depthwise if slot == "weight_grad" else spec.in_channels == spec.out_channels == 1
+        if single and not _strided(spec) and _taps(spec) >= LONG:
+            return "XLA's TPU compiler takes minutes for so many taps of one channel"
+        return None
+
+    return find
+
+
 def _strided(spec: ConvSpec) -> bool:
     return any(a.stride > 1 for a in spec.axes)
 
@@ -144,7 +168,8 @@ def _taps(spec: ConvSpec) -> int:
 
 # Each with the algorithms that may take its place.
 TAPS, MATMULS, PHASES = ("shifted_matmul",), ("shifted_matmul", "overlap_add"), ("subpixel", "overlap_add")
-MULTIPLY_ADDS, UNFOLDED = ("depthwise_mac",), ("im2col",)
+SPECTRA = ("fft",)
+MULTIPLY_ADDS, UNFOLDED, BATCHES = ("depthwise_mac",), ("im2col",), ("space_to_batch", "shifted_matmul")
 
 CPU: Faults = {
     "forward": ((_more_than_three, TAPS), (_reversed("kernel", "size"), TAPS)),
@@ -158,11 +183,16 @@ GPU: Faults = {
         (_no_backward_data, PHASES),
         (_exchanged_data, PHASES[::-1]),
     ),
-    "weight_grad": ((_more_than_three, TAPS), (_dilated, TAPS), (_exchanged_filter, TAPS)),
+    "weight_grad": (
+        (_more_than_three, TAPS),
+        (_dilated, BATCHES),
+        (_exchanged_filter, TAPS),
+        (_single_tap, TAPS),
+    ),
 }
 TPU: Faults = {
-    "forward": ((_native_depthwise, MULTIPLY_ADDS),),
-    "input_grad": ((_native_depthwise, MULTIPLY_ADDS), (_patches, PHASES)),
-    "weight_grad": ((_more_than_three, TAPS), (_patches, UNFOLDED)),
+    "forward": ((_native_depthwise, MULTIPLY_ADDS), (_long("forward"), SPECTRA)),
+    "input_grad": ((_native_depthwise, MULTIPLY_ADDS), (_patches, PHASES), (_long("input_grad"), SPECTRA)),
+    "weight_grad": ((_more_than_three, TAPS), (_patches, UNFOLDED), (_long("weight_grad"), SPECTRA)),
 }
 FAULTS: dict[str, Faults] = {"cpu": CPU, "cuda": GPU, "rocm": GPU, "tpu": TPU}

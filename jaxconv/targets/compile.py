@@ -57,8 +57,17 @@ def compile_for(
 
     jitted: Any = fn if hasattr(fn, "lower") else jax.jit(fn)
     lowered = jitted.lower(*jax.tree.map(abstract, args))
-    compiled = lowered.compile(compiler_options=known.options or None)
-    return report(compiled, known, kernel)
+    return report(_compiled(lowered, known), known, kernel)
+
+
+def _compiled(lowered: Any, device: devices.Device) -> Any:
+    try:
+        return lowered.compile(compiler_options=device.options or None)
+    except jax.errors.JaxRuntimeError as failure:
+        # On a device XLA tries tile sizes, and takes cuBLAS where none fits; without one it gives up.
+        if "Couldn't find output tile sizes" not in str(failure):
+            raise
+        return lowered.compile(compiler_options=device.options | {"xla_gpu_enable_triton_gemm": False})
 
 
 def report(compiled: Any, device: devices.Device, kernel: tuple[int, ...] | None = None) -> Report:
