@@ -69,11 +69,12 @@ def run(model, x):
 
 
 def scores(model, x):
-    return run(model, x)[0]
+    """As NumPy's: JAX compiles a program for each small thing that is asked of its arrays."""
+    return np.asarray(run(model, x)[0])
 
 
 def image(rng, height, width, *, n=1, channels=1):
-    return jnp.asarray(rng.random((n, height, width, channels)), jnp.float32)
+    return rng.random((n, height, width, channels), np.float32)
 
 
 def shape_of(model, size):
@@ -82,7 +83,7 @@ def shape_of(model, size):
     return jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, x)
 
 
-@pytest.mark.parametrize("model", ["fcn32s", "fcn8s", "dilated"])
+@pytest.mark.parametrize("model", ["fcn8s", "dilated"])
 def test_any_size_gives_scores_of_that_size(model):
     fcn = network(model)
     for size in [(1, 1), (33, 47), (64, 9), (65, 31)]:
@@ -174,7 +175,7 @@ def test_scores_are_those_of_the_authors_networks(rng):
             bias = rng.normal(size=layer.conv.out_features) / 10
             nnx.update(layer.conv, {"bias": jnp.asarray(bias, jnp.float32)})
     x = image(rng, 65, 97)
-    padded = jnp.pad(x, ((0, 0), (99, 99), (99, 99), (0, 0)), constant_values=GRAY)
+    padded = np.pad(x, ((0, 0), (99, 99), (99, 99), (0, 0)), constant_values=GRAY)
 
     @quick_jit
     def both(nets, x, padded):
@@ -182,7 +183,7 @@ def test_scores_are_those_of_the_authors_networks(rng):
             net.network.backbone = nets[0].network.backbone
         return [net(padded) for net in nets], [paper_scores(net, x) for net in nets]
 
-    ours, theirs = both(nets, x, padded)
+    ours, theirs = jax.device_get(both(nets, x, padded))
     # Theirs fade beyond the centres of the first and the last cell, where ours have margins.
     inside = (slice(None), slice(30, 60), slice(30, 90))
     for y, expected in zip(ours, theirs, strict=True):
@@ -191,38 +192,42 @@ def test_scores_are_those_of_the_authors_networks(rng):
         assert np.ptp(expected) > 0.1 * abs(expected).max()
 
 
-# Sizes for which the grid of scores is its own mirror image.
-GRIDS = pytest.mark.parametrize(
-    ("model", "size", "stride"), [("fcn8s", (256, 288), 32), ("dilated", (225, 241), 8)], ids=str
+@pytest.mark.parametrize(
+    ("model", "size", "stride"),
+    [pytest.param("fcn8s", (256, 288), 32, marks=pytest.mark.slow), ("dilated", (225, 241), 8)],
+    ids=str,
 )
-
-
-@GRIDS
 def test_a_shifted_image_gives_shifted_scores(rng, model, size, stride):
     fcn = wake(network(model), rng)
     top, left = size[0] // 2 - 32, size[1] // 2 - 40  # far enough from the borders to see none of them
-    x = jnp.full((1, *size, 1), GRAY).at[:, top : top + 19, left : left + 25].set(image(rng, 19, 25))
-    y, shifted = scores(fcn, x), scores(fcn, jnp.roll(x, (stride, stride), (1, 2)))
-    moved = jnp.roll(y, (stride, stride), (1, 2))
+    x = np.full((1, *size, 1), GRAY, np.float32)
+    x[:, top : top + 19, left : left + 25] = image(rng, 19, 25)
+    y, shifted = scores(fcn, x), scores(fcn, np.roll(x, (stride, stride), (1, 2)))
+    moved = np.roll(y, (stride, stride), (1, 2))
     inside = (slice(None), slice(stride + 32, -32), slice(stride + 32, -32))  # where scores do not fade
     np.testing.assert_allclose(shifted[inside], moved[inside], rtol=0, atol=1e-5 * abs(y).max())
     assert abs(moved - y)[inside].max() > 0.1 * abs(y).max()
 
 
-@GRIDS
-def test_scores_of_the_mirrored_image_are_mirrored(rng, model, size, stride):
-    del stride
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [pytest.param("fcn8s", (64, 96), marks=pytest.mark.slow), ("dilated", (33, 49))],
+    ids=str,
+)
+def test_scores_of_the_mirrored_image_are_mirrored(rng, model, size):
     """With kernels that equal their mirror images: what is off by a pixel, or by half of one, would show."""
     fcn = wake(network(model), rng)
     for _, param in parameters(fcn):
         if param.ndim == 4:
-            param[...] = (param[...] + param[...][::-1, ::-1]) / 2
+            kernel = np.asarray(param[...])
+            param[...] = jnp.asarray((kernel + kernel[::-1, ::-1]) / 2)
     x = image(rng, *size)
     y, mirrored = scores(fcn, x), scores(fcn, x[:, ::-1, ::-1])
     np.testing.assert_allclose(mirrored[:, ::-1, ::-1], y, rtol=0, atol=1e-5 * abs(y).max())
     assert abs(y - y[:, ::-1]).max() > 0.01 * abs(y).max()
 
 
+@pytest.mark.slow
 def test_at_once_scales_what_the_skips_see(rng):
     plain, at_once = network("fcn8s"), wake(network("fcn8s-atonce"), rng)
     nnx.update(plain, nnx.state(at_once))
@@ -233,11 +238,11 @@ def test_at_once_scales_what_the_skips_see(rng):
         plain.network.backbone = at_once.network.backbone  # compiled once
         return plain(x), at_once(x)
 
-    unscaled, y = both(plain, at_once, x)
+    unscaled, y = jax.device_get(both(plain, at_once, x))
     assert abs(unscaled - y).max() > 0.1 * abs(y).max()
     for skip, scale in zip(plain.network.skips, (0.01, 1e-4), strict=True):
         skip.kernel[...] *= scale
-    scaled, y = both(plain, at_once, x)
+    scaled, y = jax.device_get(both(plain, at_once, x))
     np.testing.assert_allclose(scaled, y, rtol=0, atol=1e-5 * abs(y).max())
 
 
@@ -273,7 +278,8 @@ def strided_features(backbone, x):
 def test_dilations_compute_what_strides_did_at_more_places(rng):
     backbone = wake(network("dilated", blocks=(1, 1, 2, 2)), rng).network.backbone
     x = image(rng, 75, 54)
-    y, coarse = quick_jit(lambda x: (backbone(x), strided_features(backbone, x)))(x)
+    both = quick_jit(lambda x: (backbone(x), strided_features(backbone, x)))
+    y, coarse = jax.device_get(both(x))
     assert y.shape[1:3] == (10, 7)
     np.testing.assert_allclose(y[:, ::4, ::4], coarse, rtol=0, atol=1e-5 * abs(y).max())
     assert abs(y[:, 1::4, ::4][:, :2] - coarse[:, :2]).max() > 0.1 * abs(y).max()
@@ -293,7 +299,11 @@ def names(tree, keep=lambda _: True):
 
 
 @pytest.mark.parametrize(
-    ("model", "norm", "learned"), [("fcn8s", "batch", "all"), ("dilated", "none", "intermediate")]
+    ("model", "norm", "learned"),
+    [
+        pytest.param("fcn8s", "batch", "all", marks=pytest.mark.slow),
+        ("dilated", "none", "intermediate"),
+    ],
 )
 def test_every_parameter_has_a_gradient_and_nothing_else(rng, model, norm, learned):
     fcn = network(model, norm=norm, learn_upsampling=learned, dropout=0.2)
@@ -309,16 +319,13 @@ def test_every_parameter_has_a_gradient_and_nothing_else(rng, model, norm, learn
 
 
 def test_dropout_is_a_function_of_the_calls_key(rng):
-    fcn, x = (
-        wake(network("fcn8s", norm="batch", learn_upsampling="all", dropout=0.2), rng),
-        image(rng, 33, 47, n=2),
-    )
+    fcn, x = wake(network("fcn32s", dropout=0.2), rng), image(rng, 33, 47, n=2)
     assert not nnx.state(fcn, nnx.RngState), "no stream is kept in the network"
     fcn.train()
-    first, again, other = (gradients(fcn, x, jax.random.key(seed)) for seed in (0, 0, 1))
-    for a, b, c in zip(*map(arrays, (first, again, other)), strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert (a != c).any()
+    drop = quick_jit(lambda model, x, key: model(x, rngs=nnx.Rngs(dropout=key)))
+    first, again, other = (np.asarray(drop(fcn, x, jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.5
 
 
 def test_batch_norm_learns_in_training_and_stays_in_evaluation(rng):
@@ -329,16 +336,17 @@ def test_batch_norm_learns_in_training_and_stays_in_evaluation(rng):
         pairs = zip(*map(arrays, (statistics, nnx.state(fcn, nnx.BatchStat))), strict=True)
         return [bool((a != b).any()) for a, b in pairs]
 
-    (together, statistics), (doubled, _) = run(fcn, x), run(fcn, x[jnp.array([1, 1])])
+    (together, statistics), (doubled, _) = jax.device_get((run(fcn, x), run(fcn, x[[1, 1]])))
     np.testing.assert_allclose(together[1], doubled[0], rtol=0, atol=1e-6 * abs(doubled).max())
     assert not any(moved(statistics))
     fcn.train()
-    (trained, statistics), (doubled, _) = run(fcn, x), run(fcn, x[jnp.array([1, 1])])
+    (trained, statistics), (doubled, _) = jax.device_get((run(fcn, x), run(fcn, x[[1, 1]])))
     assert abs(trained[1] - doubled[0]).max() > 0.01 * abs(trained).max()
     assert abs(trained - together).max() > 0.01 * abs(trained).max()
     assert all(moved(statistics))
 
 
+@pytest.mark.slow
 def test_half_precision_computes_close_to_single(rng):
     single, half = (network("dilated", norm="batch", dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16))
     nnx.update(half, nnx.state(wake(single, rng)))

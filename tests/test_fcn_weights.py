@@ -96,6 +96,7 @@ def test_loaded_vgg_computes_what_the_original_does(rng, arrays, tmp_path):
     assert (dense > 0).sum() > 50
 
 
+@pytest.mark.slow  # with the others that import PyTorch
 def test_a_state_dict_loads_as_safetensors_does(arrays, tmp_path):
     models = blank(), blank()
     for model, name in zip(models, ("vgg16.pth", "vgg16.safetensors"), strict=True):
@@ -162,7 +163,7 @@ def test_networks_that_these_weights_do_not_fit_say_so(options, word, tmp_path):
         load_vgg(blank(**options), tmp_path / "any.safetensors")
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+@pytest.mark.parametrize("name", ["a.safetensors", pytest.param("a.pth", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 this is no archive"], ids=str)
 def test_damaged_files_are_named(tmp_path, name, content):
     if name.endswith("pth"):
@@ -194,6 +195,7 @@ def test_a_state_dict_without_torch_asks_for_safetensors(tmp_path, monkeypatch):
         read(tmp_path / "a.pt")
 
 
+@pytest.mark.slow
 def test_a_state_dict_that_would_run_code_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
 

@@ -23,13 +23,13 @@ from .start import Start, StartConfig
 
 TRAINING = TrainConfig(
     out=Path("runs/fcn_segmentation"),
-    steps=1500,
+    steps=800,
     learning_rate=2e-3,
     warmup=50,
     clip=1.0,
     ema=0.99,
     eval_every=100,
-    checkpoint_every=250,
+    checkpoint_every=200,
 )
 
 
