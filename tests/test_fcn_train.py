@@ -248,7 +248,7 @@ def test_compare_states_both_networks_at_boundaries(small, tmp_path, capsys, mon
     assert run("compare", first, small[0] / "checkpoints" / "4", "--out", tmp_path, "--picture", 1) == 0
     results = json.loads((tmp_path / "compare.json").read_text())
     names = list(results)
-    assert [name.rpartition(" at ")[2] for name in names] == ["step 2", "step 4"]
+    assert names == ["step 2", "step 4"]
     assert results[names[0]] != results[names[1]]
     whole = json.loads((small[0] / "results.json").read_text())
     assert results[names[1]]["all"]["miou"] == whole["miou"]
@@ -310,9 +310,10 @@ def test_description_says_what_changes_the_result():
         (("segment", "RUN", "NOTHING", "out.png"), "no image file at"),
         (("segment", "RUN", "TEXT", "OUT"), "cannot read"),
         (("segment", "RUN", "TEXT", "out.jpg"), "ends in .png"),
+        (("compare", "RUN", "RUN"), "name two runs, or two steps"),
         (("compare", "RUN", "RUN", "--picture", 2), "no held-out picture 2: they go from 0 to 1"),
     ],
-    ids=["no run", "no data", "no image", "text", "no PNG", "no picture"],
+    ids=["no run", "no data", "no image", "text", "no PNG", "one network", "no picture"],
 )
 def test_mistakes_of_the_user_are_said_in_one_line(small, tmp_path, capsys, arguments, wrong):
     text = tmp_path / "text.png"

@@ -11,11 +11,31 @@ from .trained import Trained
 
 
 def names(first: Trained, second: Trained) -> tuple[str, str]:
-    """What tells two networks apart: their kind if that does, else their runs, else their steps."""
-    for of in (lambda one: one.network.model, lambda one: one.run.name):
+    """What tells two networks apart: their kind if that does, else their runs, else their steps.
+
+    Raises:
+        ValueError: they are one.
+    """
+    for of in (_kind, _run, _step, _place):
         if of(first) != of(second):
             return of(first), of(second)
-    return tuple(f"{one.run} at step {one.step}" for one in (first, second))  # pyright: ignore[reportReturnType]
+    raise ValueError(f"both are {_place(first)}: name two runs, or two steps in checkpoints/ of one")
+
+
+def _kind(trained: Trained) -> str:
+    return trained.network.model
+
+
+def _run(trained: Trained) -> str:
+    return trained.run.resolve().name
+
+
+def _step(trained: Trained) -> str:
+    return f"step {trained.step}"
+
+
+def _place(trained: Trained) -> str:
+    return str(trained.folder.resolve())
 
 
 def table(scores: Mapping[str, Scores], *, title: str) -> Table:
