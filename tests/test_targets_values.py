@@ -23,6 +23,7 @@ MORE = (
     Case("depthwise_long", (40,), (2,), channels=(4, 4), padding=((1, 0),), groups=4),
     Case("frames", (2600,), (130,), channels=(2, 3), stride=(65,), batch=1),
     Case("frames_remainder", (520,), (130,), channels=(2, 3), stride=(64,), padding=((3, 9),), batch=1),
+    Case("long", (700,), (520,), channels=(1, 1), padding=((3, 9),)),
     Case("shortcut", (7, 8), (1, 1), stride=(2, 3)),
     Case("one_tap_strided", (7, 8), (1, 3), stride=(2, 3)),
     Case(

@@ -115,10 +115,10 @@ def plan(fn_or_spec: Any, *args: Any, platform: str | None = None, **kwargs: Any
       >>> print(plan(spec, slot="weight_grad", platform="cuda"))
       weight_grad (1, 8, 4) x (1, 4, 4) -> (3, 4, 4) on cuda
         192 multiply-adds, at least 384 bytes
-           direct: applies, but shifted_matmul is preferred (192 multiply-adds, 0 elements of workspace)
+           direct: applies, but space_to_batch is preferred (192 multiply-adds, 0 elements of workspace)
            zero_insertion: zero_insertion computes input_grad, not weight_grad.
         ...
-        -> shifted_matmul: a dilated kernel's gradient is no backward-filter convolution to XLA (192 ...)
+        -> space_to_batch: a dilated kernel's gradient is no backward-filter convolution to XLA (192 ...)
         ...
 
       >>> import jax
