@@ -5,7 +5,8 @@
 is at once a forward convolution (without stuffing), the input gradient of one (without stride), and the
 weight gradient of one, where the result is the kernel and rhs the other gradient's window: stride and
 dilation have changed places. JAX's autodiff makes all three. Every reading gives the right numbers; what the
-program means is the one whose kernel has the fewest positions.
+program means is the one whose kernel has the fewest positions, and of two with the same kernel, forward and
+input gradient at stride 1, the one that puts it to fewer places.
 
 Groups of features and groups of the batch are the same thing once the axis of groups is moved, so each
 reading has them where its slot wants them.
