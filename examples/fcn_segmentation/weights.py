@@ -84,7 +84,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]  # not installed by any extra
     except ImportError:
         raise ValueError(
             f"{path} can be read where PyTorch is installed only; store the weights as .safetensors"
