@@ -67,7 +67,7 @@ def test_two_processes_train_as_one_and_end_and_go_on_together(tmp_path):
     assert "error: another process is gone" in first
     assert "start all of them again" in first
     assert steps_in(out)[-1] in (6, 12)
-    codes, said = of_two(out, programs, pause=0.05, strike=signal.SIGTERM)
+    codes, said = of_two(out, programs, pause=0.05, strike=signal.SIGINT)  # as SIGTERM, which it becomes
     assert codes == [143, 143]
     assert all("is saved; the same command goes on from there" in words for words in said)
     assert 12 < steps_in(out)[-1] < 24

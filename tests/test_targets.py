@@ -10,7 +10,7 @@ import pytest
 
 from jaxconv import cli, targets
 from jaxconv.targets.findings import findings
-from jaxconv.targets.hlo import collectives, cycles, parse
+from jaxconv.targets.hlo import Collective, collectives, cycles, parse
 from jaxconv.targets.products import Product, products
 from jaxconv.targets.shapes import parse_shapes
 
@@ -75,7 +75,7 @@ def test_collectives_and_cycles():
     program = parse(MIXED)
     assert collectives(program) == {"all-reduce": 1}
     assert cycles(program) == 38676
-    assert collectives(parse(JAXCONV_CUDA)) == {}
+    assert collectives(parse(JAXCONV_CUDA)) == ()
     assert cycles(parse(JAXCONV_CUDA)) is None
 
 
@@ -122,14 +122,14 @@ def test_report_is_readable():
         cycles=12,
         multiply_adds=WORK,
         products=tuple(found),
-        collectives={"all-reduce": 2},
+        collectives=(Collective("all-reduce", ((3, 4), (5,)), 68, 2), Collective("all-gather", ((8,),), 32, 1)),
         findings=tuple(findings(found, "cuda")),
         text="",
     )
     text = str(report)
     assert "not measured" in text
     assert "arguments 1.5 KiB" in text
-    assert "2 all-reduce" in text
+    assert "collectives: 2 all-reduce (136 B), 1 all-gather (32 B)" in text
     assert "window 55x55" in text
     assert "findings: 3" in text
 

@@ -1,5 +1,6 @@
 """Stopping because somebody asked: SIGTERM from a scheduler, SIGINT from a keyboard."""
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -26,7 +27,8 @@ class Stopped(Exception):
 class Signals:
     """Within it a first SIGTERM or SIGINT is remembered, and a second one does what it always does.
 
-    With several processes a SIGTERM to any of them is JAX's: it makes all stop after the same step.
+    With several processes a SIGTERM to any of them is JAX's: it makes all stop after the same step. A first
+    SIGINT becomes one.
     """
 
     def __init__(self) -> None:
@@ -34,9 +36,10 @@ class Signals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._remember)
+        if threading.current_thread() is threading.main_thread():
+            alone = jax.process_count() == 1
+            for number in (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,):
+                self._previous[number] = signal.signal(number, self._remember if alone else self._pass_on)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,6 +50,10 @@ class Signals:
     def _remember(self, number: int, _: FrameType | None) -> None:
         self._received = number
         self.__exit__()
+
+    def _pass_on(self, *_: object) -> None:
+        self.__exit__()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def stop_after(self, step: int) -> int | None:
         """The signal for which the run has to end with this step; to be asked after every step."""

@@ -10,6 +10,7 @@ from .devices import Missing as Missing
 from .devices import missing as missing
 from .devices import topology as topology
 from .findings import Finding as Finding
+from .hlo import Collective as Collective
 from .products import Product as Product
 from .report import Memory as Memory
 from .report import Report as Report

@@ -28,19 +28,27 @@ class Instruction:
 
     Attributes:
       name: unique in the program.
-      dtype: of its result, of the first if there are several.
-      shape: likewise.
+      results: dtype and shape of each.
       opcode: "convolution", "fusion", "custom-call", ....
       operands: names.
       attributes: the rest of the line.
     """
 
     name: str
-    dtype: str
-    shape: tuple[int, ...]
+    results: tuple[tuple[str, tuple[int, ...]], ...]
     opcode: str
     operands: tuple[str, ...]
     attributes: str
+
+    @property
+    def dtype(self) -> str:
+        """Of its first result; empty if there is none."""
+        return self.results[0][0] if self.results else ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its first result."""
+        return self.results[0][1] if self.results else ()
 
     @property
     def elements(self) -> int:
@@ -172,11 +180,10 @@ def parse(text: str) -> Program:
 
 
 def _instruction(name: str, result: str, opcode: str, rest: str) -> Instruction:
-    first = _ARRAY.search(result)
-    dtype, shape = (first[1], ints(first[2])) if first else ("", ())
+    results = tuple((dtype, ints(sizes)) for dtype, sizes in _ARRAY.findall(result))
     end = _closing(rest)
     operands = tuple(re.findall(r"%([\w.\-]+)", rest[:end]))
-    return Instruction(name, dtype, shape, opcode, operands, rest[end + 1 :])
+    return Instruction(name, results, opcode, operands, rest[end + 1 :])
 
 
 def _closing(text: str) -> int:
@@ -192,14 +199,42 @@ def _closing(text: str) -> int:
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
-def collectives(program: Program) -> dict[str, int]:
-    """How often each kind of collective runs."""
-    found: dict[str, int] = {}
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """An exchange between devices.
+
+    Attributes:
+      kind: "all-reduce", "all-gather", ....
+      shapes: of its results, on each device.
+      bytes: of all results, on each device.
+      times: how often it runs.
+    """
+
+    kind: str
+    shapes: tuple[tuple[int, ...], ...]
+    bytes: int
+    times: int
+
+
+def collectives(program: Program) -> tuple[Collective, ...]:
+    """Those that run.
+
+    One that is started and awaited in two instructions is read off the second: the first one's results hold
+    its operands too.
+    """
+    found: list[Collective] = []
     for i, times in program.instructions():
-        kind = i.opcode.removesuffix("-start")
+        kind = i.opcode.removesuffix("-done")
         if kind in COLLECTIVES:
-            found[kind] = found.get(kind, 0) + times
-    return found
+            size = sum(_width(dtype) * math.prod(shape) for dtype, shape in i.results)
+            found.append(Collective(kind, tuple(shape for _, shape in i.results), size, times))
+    return tuple(found)
+
+
+def _width(dtype: str) -> int:
+    """Bytes of an element; one that is smaller takes one."""
+    bits = re.search(r"\d+", dtype)
+    return max(int(bits[0]) // 8, 1) if bits else 1
 
 
 def cycles(program: Program) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from .findings import Finding
+from .hlo import Collective
 from .products import Product
 
 
@@ -43,7 +44,7 @@ class Report:
       cycles: the sum of the compiler's own estimates for each instruction; None where it writes none.
       multiply_adds: of all convolutions and matrix products, zeros included.
       products: those convolutions and matrix products.
-      collectives: how often each kind runs.
+      collectives: exchanges between devices.
       findings: pathologies, with remedies.
       text: the compiled program.
     """
@@ -56,7 +57,7 @@ class Report:
     cycles: int | None
     multiply_adds: int
     products: tuple[Product, ...]
-    collectives: dict[str, int]
+    collectives: tuple[Collective, ...]
     findings: tuple[Finding, ...]
     text: str = dataclasses.field(repr=False)
 
@@ -69,13 +70,21 @@ class Report:
         lines.append(f"  modelled time: {time}")
         if self.cycles is not None:
             lines.append(f"  the compiler's estimates for its instructions: {self.cycles:,} cycles")
-        counts = ", ".join(f"{n} {kind}" for kind, n in self.collectives.items())
-        lines.append(f"  collectives: {counts or 'none'}")
+        lines.append(f"  collectives: {', '.join(self._exchanges()) or 'none'}")
         lines.append(f"  products: {len(self.products)}, {self.multiply_adds:,} multiply-adds")
         lines += [f"    {p}" for p in self.products]
         lines.append(f"  findings: {len(self.findings) or 'none'}")
         lines += [f"    {f.kind} in {f.where}\n      {f.problem}\n      {f.remedy}" for f in self.findings]
         return "\n".join(lines)
+
+    def _exchanges(self) -> list[str]:
+        """Each kind of collective: how many, and how much."""
+        kinds = dict.fromkeys(c.kind for c in self.collectives)
+        return [
+            f"{sum(c.times for c in same)} {kind} ({size(sum(c.times * c.bytes for c in same))})"
+            for kind in kinds
+            if (same := [c for c in self.collectives if c.kind == kind])
+        ]
 
 
 def size(n: float) -> str:
