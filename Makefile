@@ -18,7 +18,7 @@ PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick parity bench bench-full targets targets-quick lint format clean
+.PHONY: help demo test quick parity bench bench-full targets targets-quick scaling lint format clean
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
@@ -57,6 +57,10 @@ targets: $(TARGETS_VENV)/.installed-cuda ## compile the operators for an H100 an
 targets-quick: $(TARGETS_VENV)/.installed-cuda ## of those programs the ones most easily wrong, checked only
 	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal -m "not slow" tests/test_targets.py \
 	  tests/test_targets_compiled.py $(PYTEST_ARGS)
+
+scaling: $(TARGETS_VENV)/.installed-cuda ## compile the examples' training steps for 256 TPU chips that are not there
+	@$(MAKE) --no-print-directory VENV=$(TARGETS_VENV) $(TARGETS_VENV)/.installed-examples
+	$(TARGETS_PY) -m benchmarks.scaling --out $(TARGETS_DIR)
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .

@@ -73,7 +73,7 @@ def test_loops_multiply_and_unused_computations_do_not_count():
 
 def test_collectives_and_cycles():
     program = parse(MIXED)
-    assert collectives(program) == {"all-reduce": 1}
+    assert collectives(program) == (Collective("all-reduce", ((4,), (2, 3)), 4 * 2 + 6 * 4, 1),)
     assert cycles(program) == 38676
     assert collectives(parse(JAXCONV_CUDA)) == ()
     assert cycles(parse(JAXCONV_CUDA)) is None

@@ -65,10 +65,10 @@ class Classification:
         }
 
 
-# Nine epochs of Fashion-MNIST.
+# Eleven epochs of Fashion-MNIST.
 TRAINING = TrainConfig(
     out=Path("runs/fashion_mnist"),
-    steps=16000,
+    steps=20000,
     learning_rate=2e-3,
     warmup=100,
     clip=1.0,
