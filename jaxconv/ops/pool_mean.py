@@ -1,0 +1,164 @@
+"""Means and norms of windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ..geometry.pool import counts, windows
+from ..typing import Layout, Padding
+from .pool import AllPhases, entered, entered_adaptive
+from .pool_axis import pick
+
+
+def avg_pool(
+    x: ArrayLike,
+    window: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    layout: Layout = "channels_last",
+) -> jax.Array:
+    """The mean of each window, channel by channel.
+
+    Args:
+      x: input, `(N, *spatial, C)`, or without N if `window` is a sequence; floating or complex.
+      window: size of a window for each axis; an int stands for all axes of a batched x.
+      stride: positions between neighbouring windows; None is the window, so that they touch and do not overlap.
+      padding: as in `conv`, not negative; padding is zero.
+      ceil_mode: whether the last window may reach beyond the padding. What it reaches there never counts.
+      count_include_pad: whether padding counts in the number that a sum is divided by. True, as in PyTorch
+        and Flax; TensorFlow's and Keras's "SAME" is False.
+      divisor_override: divides every sum by this instead.
+      layout: order of x and the result, "channels_last" or "channels_first".
+
+    Returns:
+      `(N, *out, C)`.
+
+    Raises:
+      ValueError: if ranks, sizes or names do not fit, or a window holds nothing but padding.
+
+    Example:
+      >>> x = jnp.array([1.0, 2.0, 6.0]).reshape(1, 3, 1)
+      >>> avg_pool(x, 2, padding=1).ravel().tolist()
+      [0.5, 4.0]
+      >>> avg_pool(x, 2, padding=1, count_include_pad=False).ravel().tolist()
+      [1.0, 4.0]
+    """
+    x, form, size, window, stride = entered(x, window, stride, layout)
+    _check_dtype(x)
+    axes, asked = windows(padding, size=size, window=window, stride=stride, ceil_mode=ceil_mode)
+    sums = _sums(x, tuple((axis,) for axis in axes))
+    if divisor_override is not None:
+        if divisor_override == 0:
+            raise ValueError("divisor_override=0 would divide by zero; give another number, or None.")
+        return form.leave((sums / divisor_override).astype(x.dtype))
+    held = [counts(axis, hi, padding=count_include_pad) for axis, hi in zip(axes, asked, strict=True)]
+    return form.leave(_over(sums, held).astype(x.dtype))
+
+
+def adaptive_avg_pool(
+    x: ArrayLike, output_size: int | Sequence[int | None], *, layout: Layout = "channels_last"
+) -> jax.Array:
+    """The mean of each of so many windows that divide the input: those of `adaptive_max_pool`.
+
+    Args:
+      x: input, `(N, *spatial, C)`, or without N if `output_size` is a sequence; floating or complex.
+      output_size: size of the result for each axis, None for that of x; an int stands for all axes of a
+        batched x. 1 is the mean of everything.
+      layout: order of x and the result, "channels_last" or "channels_first".
+
+    Returns:
+      `(N, *output_size, C)`.
+
+    Raises:
+      ValueError: if ranks, sizes or names do not fit.
+
+    Example:
+      >>> adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
+      [1.0, 3.0]
+    """
+    x, form, phases = entered_adaptive(x, output_size, layout)
+    _check_dtype(x)
+    held = []
+    for along in phases:
+        out = along[0].out * len(along)
+        held.append([along[o % len(along)].kernel for o in range(out)])
+    return form.leave(_over(_sums(x, phases), held).astype(x.dtype))
+
+
+def lp_pool(
+    x: ArrayLike,
+    window: int | Sequence[int],
+    *,
+    norm_type: float = 2.0,
+    stride: int | Sequence[int] | None = None,
+    ceil_mode: bool = False,
+    layout: Layout = "channels_last",
+) -> jax.Array:
+    """The power mean without its division: (Σ xᵖ)^(1/p) of each window, channel by channel.
+
+    p = 1 is the sum, p = ∞ would be the maximum. As in PyTorch, xᵖ is that of x and not of |x|, a negative sum
+    counts as zero, and a window that ceil mode lets reach beyond the end is scaled up to a whole one. The
+    gradient of a window of zeros is zero, where PyTorch's is no number.
+
+    Args:
+      x: input, `(N, *spatial, C)`, or without N if `window` is a sequence; floating.
+      window: size of a window for each axis; an int stands for all axes of a batched x.
+      norm_type: p, above 0.
+      stride: positions between neighbouring windows; None is the window.
+      ceil_mode: as in `avg_pool`.
+      layout: order of x and the result, "channels_last" or "channels_first".
+
+    Returns:
+      `(N, *out, C)`.
+
+    Raises:
+      ValueError: if ranks, sizes or names do not fit, or p is not above 0.
+
+    Example:
+      >>> lp_pool(jnp.array([3.0, 4.0, 0.0, 2.0]).reshape(1, 4, 1), 2).ravel().tolist()
+      [5.0, 2.0]
+    """
+    if not norm_type > 0:
+        raise ValueError(f"norm_type={norm_type} must be above 0; max_pool is its limit for large ones.")
+    x, form, size, window, stride = entered(x, window, stride, layout)
+    _check_dtype(x)
+    axes, _ = windows(0, size=size, window=window, stride=stride, ceil_mode=ceil_mode)
+    sums = _sums(x**norm_type, tuple((axis,) for axis in axes))
+    held = [counts(axis, 0, padding=True) for axis in axes]
+    whole = _over(sums, held) * math.prod(window)
+    positive = whole > 0
+    roots = jnp.where(positive, jnp.where(positive, whole, 1) ** (1 / norm_type), 0)
+    return form.leave(roots.astype(x.dtype))
+
+
+def _check_dtype(x: jax.Array) -> None:
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ValueError(f"x has dtype {x.dtype}; a mean of integers is none, so cast it first.")
+
+
+def _sums(x: jax.Array, phases: AllPhases) -> jax.Array:
+    """Of each window, in at least float32."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    for dim, along in enumerate(phases, start=1):
+        x = pick(x, dim, along)
+    return x
+
+
+def _over(sums: jax.Array, held: Sequence[Sequence[int]]) -> jax.Array:
+    """Divided by how many positions each window holds, the product of those along each axis."""
+    number = np.ones((), np.int64)
+    for along in held:
+        number = number[..., None] * np.asarray(along)
+    if number.size and (number == number.flat[0]).all():
+        return sums / int(number.flat[0])
+    return sums / number[..., None].astype(sums.real.dtype)
