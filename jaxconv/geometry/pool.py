@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from .axis import Axis
 from .padding import Padding, normalize
-
-Phases = tuple[Axis, ...]
-"""Windows along one axis: window i of phase r is number i · len(phases) + r. Most have one phase."""
-
 
 def windows(
     padding: Padding,
@@ -69,7 +64,7 @@ def _tight(axis: Axis, out: int) -> Axis:
 
 
 def first_tap(axis: Axis, output: int) -> int:
-    """The first position of a window that is no padding, counted from the window's first one."""
+    """The first tap of a window that sees no padding."""
     return max(0, -(-(axis.lo - output * axis.stride) // axis.dilation))
 
 
@@ -102,26 +97,46 @@ def counts(axis: Axis, hi: int, *, padding: bool) -> tuple[int, ...]:
     return tuple(min(start + axis.kernel, most) - max(start, least) for start in starts)
 
 
-def adaptive(size: int, out: int) -> Phases:
-    """Windows that divide an axis into `out` parts, which overlap where it is no multiple of them.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """Windows that divide an axis: number o holds positions floor(o size / out) to ceil((o + 1) size / out) - 1.
 
-    Window o holds positions floor(o size / out) to ceil((o + 1) size / out), the last one excluded. With p / q
-    the reduced fraction size / out, window o + q is window o moved by p: there are q phases of stride p.
+    Neighbours overlap by one position where the border between them is no whole number.
 
     Args:
       size: positions of the axis, 1 or more.
       out: number of windows, 1 or more.
 
-    Returns:
-      The phases.
-
     Example:
-      >>> [(-a.lo, a.kernel, a.stride, a.out) for a in adaptive(10, 4)]
-      [(0, 3, 5, 2), (2, 3, 5, 2)]
+      >>> parts = Parts(10, 4)
+      >>> parts.starts, parts.stops, parts.kernel
+      ((0, 2, 5, 7), (3, 5, 8, 10), 3)
     """
-    common = math.gcd(size, out)
-    p, q = size // common, out // common
-    starts = [r * p // q for r in range(q)]
-    ends = [-(-(r + 1) * p // q) for r in range(q)]
-    bare = (Axis(size, end - start, p, lo=-start) for start, end in zip(starts, ends, strict=True))
-    return tuple(_tight(axis, common) for axis in bare)
+
+    size: int
+    out: int
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first position of each window."""
+        return tuple(o * self.size // self.out for o in range(self.out))
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """One more than the last position of each window."""
+        return tuple(-(-(o + 1) * self.size // self.out) for o in range(self.out))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many positions each window holds."""
+        return tuple(stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+
+    @property
+    def kernel(self) -> int:
+        """The most positions that a window holds."""
+        return max(self.counts)
+
+    @property
+    def exchanged(self) -> Parts:
+        """Windows of windows: number i holds the windows that hold position i."""
+        return Parts(self.out, self.size)

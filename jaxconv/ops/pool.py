@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..geometry.pool import Phases, adaptive, windows
+from ..geometry import Axis
+from ..geometry.pool import Parts, windows
 from ..typing import Layout, Padding
 from . import arguments
-from .pool_axis import first_maxima, maxima, pick, positions
-
-AllPhases = tuple[Phases, ...]
-
+from .pool_maps import AllWindows, first_maxima, maxima, pick, positions
+from .pool_windows import Windows
 
 @overload
 def max_pool(
@@ -90,7 +89,7 @@ def max_pool(
     axes, _ = windows(
         padding, size=size, window=window, stride=stride, dilation=dilation, ceil_mode=ceil_mode
     )
-    return _left(form, x, tuple((axis,) for axis in axes), return_indices)
+    return _left(form, x, axes, return_indices)
 
 
 @overload
@@ -138,8 +137,8 @@ def adaptive_max_pool(
       >>> adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
       [2.0, 4.0]
     """
-    x, form, phases = entered_adaptive(x, output_size, layout)
-    return _left(form, x, phases, return_indices)
+    x, form, parts = entered_adaptive(x, output_size, layout)
+    return _left(form, x, parts, return_indices)
 
 
 def max_unpool(
@@ -194,73 +193,53 @@ def max_unpool(
 
 
 def _left(
-    form: arguments.Form, x: jax.Array, phases: AllPhases, indices: bool
+    form: arguments.Form, x: jax.Array, windows: AllWindows, indices: bool
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
     """The maxima in the caller's layout, with or without their places."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise ValueError(f"x has dtype {x.dtype}; complex numbers have no order.")
     if not indices:
-        return form.leave(_max(x, phases))
-    y, where = _max_and_where(x, phases)
-    return form.leave(y), form.leave(where)
+        return form.leave(_max(x, windows))
+    y, taps = first_maxima(x, windows)
+    return form.leave(y), form.leave(positions(taps, x.shape[1:-1], windows))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _max(x: jax.Array, phases: AllPhases) -> jax.Array:
-    for dim, along in _last_first(phases):
-        x = maxima(x, dim, along)
-    return x
+def _max(x: jax.Array, windows: AllWindows) -> jax.Array:
+    return maxima(x, windows)
 
 
 @_max.defjvp
-def _max_jvp(phases: AllPhases, primals: tuple[jax.Array], tangents: tuple[Any]) -> tuple[jax.Array, Any]:
-    (x,), (t,) = primals, tangents
-    for dim, along in _last_first(phases):
-        x, taps = first_maxima(x, dim, along)
-        t = pick(t, dim, along, taps)
-    return x, t
+def _max_jvp(
+    windows: AllWindows, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    y, taps = first_maxima(*primals, windows)
+    return y, pick(*tangents, windows, taps)
 
 
-def _max_and_where(x: jax.Array, phases: AllPhases) -> tuple[jax.Array, jax.Array]:
-    """The maxima, and their positions as numbers."""
-    sizes = x.shape[1:-1]
-    best, where = jax.lax.stop_gradient(x), jnp.zeros((), jnp.int32)
-    for dim, along in _last_first(phases):
-        best, taps = first_maxima(best, dim, along)
-        x = pick(x, dim, along, taps)
-        step = math.prod(sizes[dim:])
-        further = pick(where, dim, along, taps) if where.ndim else where
-        where = positions(taps, dim, along) * step + further
-    return x, where
-
-
-def _last_first(phases: AllPhases) -> list[tuple[int, Phases]]:
-    """Each spatial dimension of `(N, *spatial, C)` with its windows."""
-    return list(enumerate(phases, start=1))[::-1]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _unpool(x: jax.Array, indices: Any, size: tuple[int, ...]) -> jax.Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _unpool(x: jax.Array, indices: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return _scattered(x, indices, size, add=False)
+
+
+@_unpool.defjvp
+def _unpool_jvp(
+    size: tuple[int, ...], primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, Any]
+) -> tuple[jax.Array, jax.Array]:
+    (x, indices), (t, _) = primals, tangents
+    return _unpool(x, indices, size), _scattered(t, indices, size, add=True)
 
 
 def _scattered(x: jax.Array, indices: jax.Array, size: tuple[int, ...], *, add: bool) -> jax.Array:
     n, c = x.shape[0], x.shape[-1]
     places = math.prod(size)
-    flat, where = x.reshape(n, -1, c), indices.reshape(n, -1, c)
+    flat, where = (a.reshape(n, math.prod(x.shape[1:-1]), c) for a in (x, indices))
     where = jnp.where(where < 0, places, where)  # NumPy's meaning of a negative index is none of ours
     at = jnp.zeros((n, places, c), x.dtype).at[
         jnp.arange(n)[:, None, None], where, jnp.arange(c)[None, None, :]
     ]
     y = at.add(flat, mode="drop") if add else at.set(flat, mode="drop")
     return y.reshape(n, *size, c)
-
-
-@_unpool.defjvp
-def _unpool_jvp(
-    indices: Any, size: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[Any]
-) -> tuple[jax.Array, jax.Array]:
-    return _unpool(*primals, indices, size), _scattered(*tangents, indices, size, add=True)
 
 
 def entered(
@@ -278,7 +257,7 @@ def entered(
 
 def entered_adaptive(
     x: ArrayLike, output_size: Any, layout: str
-) -> tuple[jax.Array, arguments.Form, AllPhases]:
+) -> tuple[jax.Array, arguments.Form, AllWindows]:
     """x as `(N, *spatial, C)`, its layout, and the windows of each axis."""
     x = arguments.array(x, "x")
     listed = isinstance(output_size, Sequence | np.ndarray)
@@ -291,4 +270,9 @@ def entered_adaptive(
         raise ValueError(
             f"output_size={sizes} of x with spatial shape {x.shape[1:-1]}: both must be at least 1 everywhere."
         )
-    return x, form, tuple(map(adaptive, x.shape[1:-1], sizes))
+    return x, form, tuple(map(_parts, x.shape[1:-1], sizes))
+
+
+def _parts(size: int, out: int) -> Windows:
+    """Parts of one size are windows that touch, which are cheaper to see."""
+    return Parts(size, out) if size % out else Axis(size, size // out, size // out)

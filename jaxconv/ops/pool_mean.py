@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..geometry.pool import counts, windows
+from ..geometry.pool import Parts, counts, windows
 from ..typing import Layout, Padding
-from .pool import AllPhases, entered, entered_adaptive
-from .pool_axis import pick
+from .pool import entered, entered_adaptive
+from .pool_maps import AllWindows, pick
 
 
 def avg_pool(
@@ -56,7 +56,7 @@ def avg_pool(
     x, form, size, window, stride = entered(x, window, stride, layout)
     _check_dtype(x)
     axes, asked = windows(padding, size=size, window=window, stride=stride, ceil_mode=ceil_mode)
-    sums = _sums(x, tuple((axis,) for axis in axes))
+    sums = _sums(x, axes)
     if divisor_override is not None:
         if divisor_override == 0:
             raise ValueError("divisor_override=0 would divide by zero; give another number, or None.")
@@ -86,13 +86,10 @@ def adaptive_avg_pool(
       >>> adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
       [1.0, 3.0]
     """
-    x, form, phases = entered_adaptive(x, output_size, layout)
+    x, form, parts = entered_adaptive(x, output_size, layout)
     _check_dtype(x)
-    held = []
-    for along in phases:
-        out = along[0].out * len(along)
-        held.append([along[o % len(along)].kernel for o in range(out)])
-    return form.leave(_over(_sums(x, phases), held).astype(x.dtype))
+    held = [p.counts if isinstance(p, Parts) else counts(p, 0, padding=False) for p in parts]
+    return form.leave(_over(_sums(x, parts), held).astype(x.dtype))
 
 
 def lp_pool(
@@ -133,11 +130,12 @@ def lp_pool(
     x, form, size, window, stride = entered(x, window, stride, layout)
     _check_dtype(x)
     axes, _ = windows(0, size=size, window=window, stride=stride, ceil_mode=ceil_mode)
-    sums = _sums(x**norm_type, tuple((axis,) for axis in axes))
+    power = int(norm_type) if norm_type == int(norm_type) else norm_type
+    sums = _sums(_wide(x) ** power, axes)
     held = [counts(axis, 0, padding=True) for axis in axes]
     whole = _over(sums, held) * math.prod(window)
-    positive = whole > 0
-    roots = jnp.where(positive, jnp.where(positive, whole, 1) ** (1 / norm_type), 0)
+    # The root of zero has no derivative, so it is not asked for one.
+    roots = jnp.where(whole == 0, 0, jnp.where(whole == 0, 1, whole) ** (1 / power)) if power != 1 else whole
     return form.leave(roots.astype(x.dtype))
 
 
@@ -146,12 +144,13 @@ def _check_dtype(x: jax.Array) -> None:
         raise ValueError(f"x has dtype {x.dtype}; a mean of integers is none, so cast it first.")
 
 
-def _sums(x: jax.Array, phases: AllPhases) -> jax.Array:
+def _sums(x: jax.Array, windows: AllWindows) -> jax.Array:
     """Of each window, in at least float32."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    for dim, along in enumerate(phases, start=1):
-        x = pick(x, dim, along)
-    return x
+    return pick(_wide(x), windows)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _over(sums: jax.Array, held: Sequence[Sequence[int]]) -> jax.Array:
