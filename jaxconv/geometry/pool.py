@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .axis import Axis
 from .padding import Padding, normalize
 
+
 def windows(
     padding: Padding,
     *,
@@ -76,8 +77,8 @@ def _check(axis: Axis, index: int) -> None:
         tap = first_tap(axis, output)
         if tap >= axis.kernel or output * axis.stride + tap * axis.dilation - axis.lo >= axis.size:
             raise ValueError(
-                f"window {output} of spatial dimension {index} (size {axis.size}, window {axis.kernel}, dilation "
-                f"{axis.dilation}) holds nothing but padding; use padding below {axis.span}, or a longer input."
+                f"window {output} of spatial dimension {index} (size {axis.size}, window {axis.kernel}, "
+                f"dilation {axis.dilation}) holds nothing but padding; use less padding, or a longer input."
             )
 
 
@@ -99,7 +100,7 @@ def counts(axis: Axis, hi: int, *, padding: bool) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
-    """Windows that divide an axis: number o holds positions floor(o size / out) to ceil((o + 1) size / out) - 1.
+    """Windows that divide an axis: o holds positions floor(o size / out) to ceil((o + 1) size / out) - 1.
 
     Neighbours overlap by one position where the border between them is no whole number.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ..geometry import ConvSpec, Slot
 from ..geometry.padding import pairs as pairs
 from ..geometry.padding import per_axis as per_axis
-from ..geometry.padding import to_int
+from ..geometry.padding import to_int as to_int
 from ..geometry.spec import check_groups
 from ..planner import why_not
 from ..typing import Layout
@@ -66,7 +66,7 @@ def spatial_rank(kernel_shape: tuple[int, ...]) -> int:
 
 
 def form(shape: tuple[int, ...], rank: int, layout: str, name: str, of: str = "kernel") -> Form:
-    """How an array of this shape is laid out, for a kernel (or what `of` names) of `rank` spatial dimensions."""
+    """How an array of this shape is laid out, for a kernel (or `of`) of `rank` spatial dimensions."""
     if layout not in typing.get_args(Layout):
         raise ValueError(f"layout={layout!r} is not known; use one of {', '.join(typing.get_args(Layout))}.")
     if len(shape) not in (rank + 1, rank + 2):

@@ -19,6 +19,7 @@ from . import arguments
 from .pool_maps import AllWindows, first_maxima, maxima, pick, positions
 from .pool_windows import Windows
 
+
 @overload
 def max_pool(
     x: ArrayLike,
@@ -62,7 +63,7 @@ def max_pool(
     Args:
       x: input, `(N, *spatial, C)`, or without N if `window` is a sequence; real or integer.
       window: size of a window for each axis; an int stands for all axes of a batched x.
-      stride: positions between neighbouring windows; None is the window, so that they touch and do not overlap.
+      stride: positions between neighbouring windows; None is the window, so that they touch.
       padding: as in `conv`, not negative; padding is smaller than any element.
       dilation: positions between neighbours in a window.
       ceil_mode: whether the last window may reach beyond the padding; without it, positions that fill no
@@ -245,12 +246,15 @@ def _scattered(x: jax.Array, indices: jax.Array, size: tuple[int, ...], *, add: 
 def entered(
     x: ArrayLike, window: Any, stride: Any, layout: str
 ) -> tuple[jax.Array, arguments.Form, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """x as `(N, *spatial, C)`, its layout and spatial size, window and stride for each axis."""
+    """The input as `(N, *spatial, C)`, its layout and spatial size, window and stride for each axis."""
     x = arguments.array(x, "x")
     listed = window if isinstance(window, Sequence | np.ndarray) else (window,) * max(x.ndim - 2, 1)
     window = arguments.per_axis(listed, len(listed), "window")
     form = arguments.form(x.shape, len(window), layout, "x", "window")
     stride = window if stride is None else arguments.per_axis(stride, len(window), "stride")
+    for name, value in {"window": window, "stride": stride}.items():
+        if min(value) < 1:
+            raise ValueError(f"{name}={value} must be at least 1 everywhere.")
     x = form.enter(x)
     return x, form, x.shape[1:-1], window, stride
 
@@ -258,17 +262,17 @@ def entered(
 def entered_adaptive(
     x: ArrayLike, output_size: Any, layout: str
 ) -> tuple[jax.Array, arguments.Form, AllWindows]:
-    """x as `(N, *spatial, C)`, its layout, and the windows of each axis."""
+    """The input as `(N, *spatial, C)`, its layout, and the windows of each axis."""
     x = arguments.array(x, "x")
     listed = isinstance(output_size, Sequence | np.ndarray)
     sizes = tuple(output_size) if listed else (output_size,) * max(x.ndim - 2, 1)
-    form = arguments.form(x.shape, len(sizes), layout, "x", "output_size")
+    form = arguments.form(x.shape, len(sizes), layout, "x", "result")
     x = form.enter(x)
     sizes = tuple(n if out is None else out for n, out in zip(x.shape[1:-1], sizes, strict=True))
     sizes = arguments.per_axis(sizes, len(sizes), "output_size")
     if min((*sizes, *x.shape[1:-1])) < 1:
         raise ValueError(
-            f"output_size={sizes} of x with spatial shape {x.shape[1:-1]}: both must be at least 1 everywhere."
+            f"output_size={sizes} of x with spatial shape {x.shape[1:-1]}: both must be at least 1."
         )
     return x, form, tuple(map(_parts, x.shape[1:-1], sizes))
 

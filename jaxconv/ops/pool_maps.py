@@ -29,7 +29,7 @@ from .pool_windows import Windows, along, padded, seen, spread, spread_jointly, 
 
 AllWindows = tuple[Windows, ...]
 Taps = tuple[jax.Array, ...]
-"""For each axis the number of an element in its window. The last axis's has the padded size along the others."""
+"""For each axis the tap of each result; that of the last axis has the padded size along the others."""
 
 # More terms than this, and the axes are gone back one by one.
 _MOST_TERMS = 16

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from ..geometry.pool import Parts, counts, windows
 from ..typing import Layout, Padding
+from . import arguments
 from .pool import entered, entered_adaptive
 from .pool_maps import AllWindows, pick
 
@@ -32,7 +33,7 @@ def avg_pool(
     Args:
       x: input, `(N, *spatial, C)`, or without N if `window` is a sequence; floating or complex.
       window: size of a window for each axis; an int stands for all axes of a batched x.
-      stride: positions between neighbouring windows; None is the window, so that they touch and do not overlap.
+      stride: positions between neighbouring windows; None is the window, so that they touch.
       padding: as in `conv`, not negative; padding is zero.
       ceil_mode: whether the last window may reach beyond the padding. What it reaches there never counts.
       count_include_pad: whether padding counts in the number that a sum is divided by. True, as in PyTorch
@@ -58,9 +59,10 @@ def avg_pool(
     axes, asked = windows(padding, size=size, window=window, stride=stride, ceil_mode=ceil_mode)
     sums = _sums(x, axes)
     if divisor_override is not None:
-        if divisor_override == 0:
+        divisor = arguments.to_int(divisor_override, "divisor_override")
+        if divisor == 0:
             raise ValueError("divisor_override=0 would divide by zero; give another number, or None.")
-        return form.leave((sums / divisor_override).astype(x.dtype))
+        return form.leave((sums / divisor).astype(x.dtype))
     held = [counts(axis, hi, padding=count_include_pad) for axis, hi in zip(axes, asked, strict=True)]
     return form.leave(_over(sums, held).astype(x.dtype))
 
@@ -103,9 +105,9 @@ def lp_pool(
 ) -> jax.Array:
     """The power mean without its division: (Σ xᵖ)^(1/p) of each window, channel by channel.
 
-    p = 1 is the sum, p = ∞ would be the maximum. As in PyTorch, xᵖ is that of x and not of |x|, a negative sum
-    counts as zero, and a window that ceil mode lets reach beyond the end is scaled up to a whole one. The
-    gradient of a window of zeros is zero, where PyTorch's is no number.
+    p = 1 is the sum, p = ∞ would be the maximum. As in PyTorch, xᵖ is that of x and not of |x|, so that odd
+    and broken p are for positive x, and a window that ceil mode lets reach beyond the end is scaled up to a
+    whole one. Where the sum is zero the gradient is zero, too; PyTorch's is no number.
 
     Args:
       x: input, `(N, *spatial, C)`, or without N if `window` is a sequence; floating.
@@ -125,8 +127,10 @@ def lp_pool(
       >>> lp_pool(jnp.array([3.0, 4.0, 0.0, 2.0]).reshape(1, 4, 1), 2).ravel().tolist()
       [5.0, 2.0]
     """
-    if not norm_type > 0:
-        raise ValueError(f"norm_type={norm_type} must be above 0; max_pool is its limit for large ones.")
+    if not isinstance(norm_type, int | float) or not 0 < norm_type < math.inf:
+        raise ValueError(
+            f"norm_type={norm_type!r} must be a number above 0; max_pool is the limit of large ones."
+        )
     x, form, size, window, stride = entered(x, window, stride, layout)
     _check_dtype(x)
     axes, _ = windows(0, size=size, window=window, stride=stride, ceil_mode=ceil_mode)

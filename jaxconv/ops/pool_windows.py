@@ -1,8 +1,8 @@
 """What the windows along an axis see of an array, and the way back: linear maps without scatter.
 
 The windows that hold a position are few, and the same for every position of one phase of the stride. So the
-way back adds a few shifted arrays that have one dimension more for each axis, the phase, where JAX's transpose
-of strided slices would pad every one of them to the full size.
+way back adds a few shifted arrays that have one dimension more for each axis, the phase, where JAX's
+transpose of strided slices would pad every one of them to the full size.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ def padded(x: jax.Array, windows: Sequence[Windows], value: Any) -> jax.Array:
 
 
 def seen(x: jax.Array, dim: int, windows: Windows, padding: Any) -> list[jax.Array]:
-    """For each tap, what the windows along one dimension of a padded x see; `padding` where there is nothing."""
+    """For each tap, what the windows along a dimension of a padded x see; `padding` if that is nothing."""
     if isinstance(windows, Parts):
         return _held(x, dim, windows, padding)
     length = max((windows.out - 1) * windows.stride + 1, 0)
@@ -46,15 +46,21 @@ def spread(g: jax.Array, tap: jax.Array | None, dim: int, windows: Windows) -> j
     """x[i] = Σ g[o] over all windows o along one dimension that hold position i; with `tap` as that one."""
     if isinstance(windows, Axis):
         return spread_jointly(g, tap, {dim: windows})
-    terms = _held(g, dim, windows.exchanged, 0)
-    if tap is not None:
-        # Tap k of window o is position start[o] + k.
-        place = tap.astype(np.int32) + along(np.array(windows.starts, np.int32), dim, g.ndim)
-        places = _held(_computed_once(place), dim, windows.exchanged, -1)
-        here = along(np.arange(windows.size, dtype=np.float32), dim, g.ndim)
-        zero = jnp.zeros((), g.dtype)
-        terms = [jnp.where(p == here, term, zero) for p, term in zip(places, terms, strict=True)]
-    return functools.reduce(lax.add, terms)
+    if tap is None:
+        return functools.reduce(lax.add, _held(g, dim, windows.exchanged, 0))
+    # Every window on its own, then the sum of those that hold a position.
+    taps = along(np.arange(windows.kernel), dim + 1, g.ndim + 1)
+    here = jnp.expand_dims(_computed_once(tap), dim + 1) == taps.astype(np.float32)
+    apart = jnp.where(here, jnp.expand_dims(g, dim + 1), jnp.zeros((), g.dtype))
+    apart = apart.reshape(*g.shape[:dim], windows.out * windows.kernel, *g.shape[dim + 1 :])
+    starts, position = np.array(windows.starts), np.arange(windows.size)
+    return functools.reduce(
+        lax.add,
+        (
+            _masked(apart, o * windows.kernel + position - starts[o], held, dim, 0)
+            for o, held in _tap_by_tap(windows.exchanged)
+        ),
+    )
 
 
 def spread_jointly(g: jax.Array, code: jax.Array | None, axes: Mapping[int, Axis]) -> jax.Array:
@@ -78,8 +84,8 @@ def along(values: Iterable[Any], dim: int, ndim: int) -> np.ndarray:
 def _computed_once(code: jax.Array) -> jax.Array:
     """The same, as float32. (2 k + 1)² has the root 2 k + 1.
 
-    XLA computes what it takes for cheap again for each element that sees it, maxima of whole windows included.
-    A root is not cheap.
+    XLA computes what it takes for cheap again for each element that sees it, maxima of whole windows
+    included. A root is not cheap.
     """
     k = code.astype(np.float32)
     return (lax.sqrt(4 * k * (k + 1) + 1) - 1) / 2
@@ -128,7 +134,8 @@ def _codes(taps: Mapping[int, np.ndarray], axes: Mapping[int, Axis], ndim: int) 
     """The number of each combination of phases' taps, -1 where one has none, as `_cut` arrays broadcast."""
     code = np.zeros((), int)
     for dim, numbers in taps.items():
-        code = np.where((code < 0)[..., None] | (numbers < 0), -1, code[..., None] * axes[dim].kernel + numbers)
+        none = (code < 0)[..., None] | (numbers < 0)
+        code = np.where(none, -1, code[..., None] * axes[dim].kernel + numbers)
     behind = [dim + i + 1 for i, dim in enumerate(axes)]
     return np.expand_dims(code, [i for i in range(ndim + len(axes)) if i not in behind])
 
@@ -142,14 +149,19 @@ def _cut(array: jax.Array, starts: Mapping[int, int], count: Mapping[int, int]) 
 
 def _held(x: jax.Array, dim: int, parts: Parts, padding: Any) -> list[jax.Array]:
     """Tap by tap what the parts hold; `padding` where one holds less than others."""
+    return [_masked(x, where, held, dim, padding) for where, held in _tap_by_tap(parts)]
+
+
+def _tap_by_tap(parts: Parts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The positions that all windows hold there, and which windows do; the last position for the others."""
     starts, counts = np.array(parts.starts), np.array(parts.counts)
-    found = []
     for k in range(parts.kernel):
-        part = jnp.take(x, starts + np.minimum(k, counts - 1), axis=dim, mode="clip")
-        if (counts <= k).any():
-            part = jnp.where(along(counts > k, dim, x.ndim), part, jnp.asarray(padding, x.dtype))
-        found.append(part)
-    return found
+        yield starts + np.minimum(k, counts - 1), counts > k
+
+
+def _masked(x: jax.Array, where: np.ndarray, held: np.ndarray, dim: int, padding: Any) -> jax.Array:
+    x = jnp.take(x, where, axis=dim, mode="clip")
+    return x if held.all() else jnp.where(along(held, dim, x.ndim), x, jnp.asarray(padding, x.dtype))
 
 
 def _edges(x: jax.Array, ends: Mapping[int, tuple[int, int]], value: Any) -> jax.Array:
