@@ -184,9 +184,10 @@ def test_norms(norm, rng):
     # d y / d x[i] = (K / n) xᵖ⁻¹[i] (K Σxᵖ / n)^(1/p - 1)
     outer = sums ** (1 / norm - 1) * np.prod(case.window) / inside
     dx = oracle.sum_pool_grad(outer, case.windows, x.shape) * x.astype(np.float64) ** (norm - 1)
-    pool = lambda x: jaxconv.lp_pool(
-        x, case.window, norm_type=norm, stride=case.stride, ceil_mode=case.ceil_mode
-    )  # noqa: E731
+
+    def pool(x):
+        return jaxconv.lp_pool(x, case.window, norm_type=norm, stride=case.stride, ceil_mode=case.ceil_mode)
+
     y, ours = jax.jit(lambda x: (pool(x), jax.grad(lambda x: pool(x).sum())(x)))(x)
     assert_close(y, wanted, contraction=64)
     assert_close(ours, dx, contraction=64)

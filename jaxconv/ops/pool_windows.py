@@ -66,8 +66,8 @@ def spread(g: jax.Array, tap: jax.Array | None, dim: int, windows: Windows) -> j
 def spread_jointly(g: jax.Array, code: jax.Array | None, axes: Mapping[int, Axis]) -> jax.Array:
     """The same along several dimensions; `code` numbers a window's taps in row-major order."""
     x = functools.reduce(lax.add, _shifted(g, code, axes))
-    sizes = {dim: count * axes[dim].stride for dim, count in _counts(axes).items()}
-    x = x.reshape([sizes.get(dim, n) for dim, n in enumerate(g.shape)])
+    for dim in axes:  # one by one, so that explicit sharding survives
+        x = lax.collapse(x, dim, dim + 2)
     return lax.slice(x, [0] * x.ndim, [axes[d].size if d in axes else n for d, n in enumerate(x.shape)])
 
 
@@ -126,7 +126,7 @@ def _shifted(g: jax.Array, code: jax.Array | None, axes: Mapping[int, Axis]) -> 
             part = jnp.where(_cut(code, starts, count) == wanted.astype(code.dtype), part, zero)
         elif (wanted < 0).any():
             part = jnp.where(wanted >= 0, part, zero)
-        found.append(jnp.broadcast_to(part, np.broadcast_shapes(part.shape, wanted.shape)))
+        found.append(jnp.broadcast_to(part, lax.broadcast_shapes(part.shape, wanted.shape)))
     return found
 
 
