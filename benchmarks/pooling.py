@@ -1,8 +1,8 @@
 """Time poolings against Flax's and PyTorch's: `python -m benchmarks.pooling --out FILE.jsonl`.
 
-The lines are those of benchmarks.run, with Flax's function as `stock`: `lax.reduce_window`, whose gradient is a
-select-and-scatter for maxima. There are three slots: `forward`; `gradient`, the cotangent of x from x and that
-of y; and `both`, which returns y too, as a training step has it. PyTorch's `gradient` is its backward pass
+The lines are those of benchmarks.run, with Flax's function as `stock`: `lax.reduce_window`, whose gradient is
+a select-and-scatter for maxima. There are three slots: `forward`; `gradient`, the cotangent of x from x and
+that of y; and `both`, which returns y too, as a training step has it. PyTorch's `gradient` is its backward pass
 alone: it has kept the indices of the maxima, which the others have to find. A table goes beside the file.
 """
 
@@ -97,7 +97,7 @@ def pool(contender: str, workload: Pooling) -> Callable[[jax.Array], jax.Array]:
     if contender == "jaxconv":
         ours = jaxconv.max_pool if workload.kind == "max" else jaxconv.avg_pool
         return lambda x: ours(x, window, stride=stride, padding=workload.padding)
-    theirs = linen.max_pool if workload.kind == "max" else linen.avg_pool
+    theirs: Any = linen.max_pool if workload.kind == "max" else linen.avg_pool
     pads = ((workload.padding, workload.padding),) * len(window)
     return lambda x: theirs(x, window, stride, pads)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.record_torch import read
 from tests.torch_pool_cases import PoolCase, draw
 
 PATH = Path(__file__).parent / "data" / "torch_pool.npz"
@@ -73,10 +74,7 @@ def main() -> None:
 
 def load(seed: int) -> tuple[PoolCase, dict[str, np.ndarray]]:
     """A recorded case and all its arrays."""
-    with np.load(PATH, allow_pickle=False) as file:
-        arrays = {key.removeprefix(f"{seed}/"): file[key] for key in file.files if key.startswith(f"{seed}/")}
-    fields = json.loads(str(arrays.pop("case")))
-    return PoolCase(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}), arrays
+    return read(PATH, str(seed), PoolCase)
 
 
 if __name__ == "__main__":

@@ -111,8 +111,11 @@ def upsample(inputs: jax.Array, factor: tuple[int, ...], method: str | jax.image
     return jax.image.resize(inputs, (*inputs.shape[:lead], *spatial, inputs.shape[-1]), method)
 
 
-def pooled(function: Callable[..., Any], layer: Any, *arrays: Any, **options: Any) -> Any:
-    """A pooling of `(*batch, *spatial, features)` by the layer's window; results keep the batch axes."""
+def pooled(
+    function: Callable[..., Any], layer: Any, *arrays: Any, words: Sequence[str] = (), **options: Any
+) -> Any:
+    """A pooling of `(*batch, *spatial, features)` with the layer's window and what else its `words` say."""
+    options |= {word: getattr(layer, word) for word in words}
     axes = window(layer.window, "window")
     operands = [check_inputs(array, axes, name="window") for array in arrays]
     batch = operands[0].shape[: operands[0].ndim - len(axes) - 1]

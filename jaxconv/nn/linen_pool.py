@@ -40,14 +40,7 @@ class MaxPool(nn.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Pools `(*batch, *spatial, features)`, with any number of batch axes."""
-        return pooled(
-            max_pool,
-            self,
-            inputs,
-            dilation=self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+        return pooled(max_pool, self, inputs, words=("dilation", "ceil_mode", "return_indices"))
 
 
 class MaxUnpool(nn.Module):
@@ -104,6 +97,4 @@ class AvgPool(nn.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Pools `(*batch, *spatial, features)`, with any number of batch axes."""
-        return pooled(
-            avg_pool, self, inputs, ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad
-        )
+        return pooled(avg_pool, self, inputs, words=("ceil_mode", "count_include_pad"))

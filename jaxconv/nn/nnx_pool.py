@@ -51,14 +51,7 @@ class MaxPool(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Pools `(*batch, *spatial, features)`, with any number of batch axes."""
-        return pooled(
-            max_pool,
-            self,
-            inputs,
-            dilation=self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+        return pooled(max_pool, self, inputs, words=("dilation", "ceil_mode", "return_indices"))
 
 
 class MaxUnpool(nnx.Module):
@@ -139,6 +132,4 @@ class AvgPool(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Pools `(*batch, *spatial, features)`, with any number of batch axes."""
-        return pooled(
-            avg_pool, self, inputs, ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad
-        )
+        return pooled(avg_pool, self, inputs, words=("ceil_mode", "count_include_pad"))

@@ -180,10 +180,8 @@ _PICK, _PLACE = _primitive("pool_pick", _pick), _primitive("pool_place", _place)
 
 def _transposed_by(primitive: Primitive, other: Primitive) -> None:
     def jvp(primals: Sequence[jax.Array], tangents: Sequence[Any], **params: Any) -> tuple[Any, Any]:
-        y = primitive.bind(*primals, **params)
-        if type(tangents[0]) is ad.Zero:
-            return y, ad.Zero.from_primal_value(y)
-        return y, primitive.bind(tangents[0], *primals[1:], **params)
+        tangent = ad.instantiate_zeros(tangents[0])
+        return primitive.bind(*primals, **params), primitive.bind(tangent, *primals[1:], **params)
 
     def transpose(ct: Any, _: Any, *tap: jax.Array, **params: Any) -> list[Any]:
         back = ct if type(ct) is ad.Zero else other.bind(ct, *tap, **params)
