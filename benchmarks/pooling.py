@@ -3,7 +3,8 @@
 The lines are those of benchmarks.run, with Flax's function as `stock`: `lax.reduce_window`, whose gradient is
 a select-and-scatter for maxima. There are three slots: `forward`; `gradient`, the cotangent of x from x and
 that of y; and `both`, which returns y too, as a training step has it. PyTorch's `gradient` is its backward
-pass alone: it has kept the indices of the maxima, which the others have to find. A table goes beside the file.
+pass alone: it has kept the indices of the maxima, which the others have to find. A table goes
+beside the file.
 """
 
 from __future__ import annotations
