@@ -18,6 +18,12 @@ from .ops.correlate import convolve as convolve
 from .ops.correlate import correlate as correlate
 from .ops.general import conv_general_dilated as conv_general_dilated
 from .ops.matrix import conv_matrix as conv_matrix
+from .ops.pool import adaptive_max_pool as adaptive_max_pool
+from .ops.pool import max_pool as max_pool
+from .ops.pool import max_unpool as max_unpool
+from .ops.pool_mean import adaptive_avg_pool as adaptive_avg_pool
+from .ops.pool_mean import avg_pool as avg_pool
+from .ops.pool_mean import lp_pool as lp_pool
 from .ops.shuffle import pixel_shuffle as pixel_shuffle
 from .ops.shuffle import pixel_unshuffle as pixel_unshuffle
 from .ops.unfold import fold as fold

@@ -9,3 +9,6 @@ from .nn.linen import DepthwiseConv as DepthwiseConv
 from .nn.linen import ResizeConv as ResizeConv
 from .nn.linen import SeparableConv as SeparableConv
 from .nn.linen import SubpixelConv as SubpixelConv
+from .nn.linen_pool import AvgPool as AvgPool
+from .nn.linen_pool import MaxPool as MaxPool
+from .nn.linen_pool import MaxUnpool as MaxUnpool
