@@ -18,6 +18,7 @@ from .ops.correlate import convolve as convolve
 from .ops.correlate import correlate as correlate
 from .ops.general import conv_general_dilated as conv_general_dilated
 from .ops.matrix import conv_matrix as conv_matrix
+from .ops.resize import resize as resize
 from .ops.shuffle import pixel_shuffle as pixel_shuffle
 from .ops.shuffle import pixel_unshuffle as pixel_unshuffle
 from .ops.unfold import fold as fold
