@@ -21,6 +21,8 @@ from .ops.matrix import conv_matrix as conv_matrix
 from .ops.resize import resize as resize
 from .ops.shuffle import pixel_shuffle as pixel_shuffle
 from .ops.shuffle import pixel_unshuffle as pixel_unshuffle
+from .ops.subpixel import from_subpixel as from_subpixel
+from .ops.subpixel import to_subpixel as to_subpixel
 from .ops.unfold import fold as fold
 from .ops.unfold import unfold as unfold
 from .planner import Table as Table

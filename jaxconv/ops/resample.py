@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
@@ -44,18 +45,23 @@ def _abstract_eval(x: ShapedArray, *, axis: int, by: Resample, transposed: bool)
     return x.update(shape=(*x.shape[:axis], after, *x.shape[axis + 1 :]), weak_type=False)
 
 
+# Up to so many elements behind the axis, and so many positions for each tap, the product is faster.
+_THIN, _POSITIONS = 4, 48
+
+
 def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Array:
     """Taps one after the other, in one loop."""
     index, weight = taps(by, transposed)
+    inner = math.prod(x.shape[axis + 1 :])
+    if weight is None or (inner <= _THIN and x.shape[axis] <= _POSITIONS * index.shape[1]):
+        return _product(x, axis=axis, by=by, transposed=transposed)
     shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
     # Everything behind the axis as one: the inner loop of what XLA makes of it is over that.
-    x = x.reshape(*x.shape[: axis + 1], math.prod(x.shape[axis + 1 :]))
+    x = x.reshape(*x.shape[: axis + 1], inner)
 
     def tap(t: int) -> jax.Array:
         return x.at[(slice(None),) * axis + (index[:, t],)].get(mode="promise_in_bounds")
 
-    if weight is None:
-        return tap(0).reshape(shape)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     weight = weight.astype(jnp.finfo(wide).dtype)
     y = sum(tap(t).astype(wide) * weight[:, t, None] for t in range(index.shape[1]))
@@ -63,16 +69,27 @@ def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Arr
 
 
 def _product(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Array:
-    """The product with the whole matrix; copies are copied."""
+    """The product with the whole matrix, or copies."""
     index, weight = taps(by, transposed)
     if weight is None:
-        return jnp.take(x, index[:, 0], axis=axis, mode="clip")
+        return _copies(x, axis, index[:, 0])
     wide = jnp.promote_types(x.dtype, jnp.float32)
     matrix = dense(by, transposed).astype(jnp.finfo(wide).dtype)
     y = lax.dot_general(
         x.astype(wide), matrix.astype(wide), (((axis,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
     )
     return jnp.moveaxis(y, -1, axis).astype(x.dtype)
+
+
+def _copies(x: jax.Array, axis: int, index: np.ndarray) -> jax.Array:
+    """x[index] along an axis: a strided slice or a repetition where it is one."""
+    n, m = x.shape[axis], len(index)
+    stride = int(index[1] - index[0]) if m > 1 else 1
+    if stride and (np.diff(index) == stride).all():
+        return lax.slice_in_dim(x, int(index[0]), int(index[-1]) + 1, stride, axis=axis)
+    if m % n == 0 and (index == np.arange(m) // (m // n)).all():
+        return jnp.repeat(x, m // n, axis=axis)
+    return jnp.take(x, index, axis=axis, mode="clip")
 
 
 def _lower(compute: Any, ctx: mlir.LoweringRuleContext, x: Any, **params: Any):

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from ..geometry.padding import is_int, per_axis, to_int
-from ..geometry.resample import RADIUS, Border, Method, Resample, Rounding, Scale, resized
-from ..typing import Layout
+from ..geometry.resample import RADIUS, Resample, Scale, resized
+from ..typing import Border, Layout, Method, Rounding
 from .arguments import array, spatial_axes
 from .resample import resample
 
