@@ -25,11 +25,14 @@ FUNCTIONS = {
     "convolve",
     "correlate",
     "fold",
+    "from_subpixel",
     "install",
     "installed",
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
+    "resize",
+    "to_subpixel",
     "tune",
     "unfold",
     "uninstall",
@@ -42,9 +45,12 @@ LAYERS = {
     "Conv",
     "ConvTranspose",
     "DepthwiseConv",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ResizeConv",
     "SeparableConv",
     "SubpixelConv",
+    "Upsample",
 }
 # lax's own signature, in lax's words.
 OURS = sorted(FUNCTIONS - {"conv_general_dilated"})
@@ -62,6 +68,8 @@ FOREIGN = {
     **dict.fromkeys(["data_format", "dimension_numbers"], "layout"),
     **dict.fromkeys(["method", "implementation", "backend"], "algorithm"),
 }
+# What is interpolated how is no choice of an algorithm.
+OWN_MEANING = {"resize": {"method"}}
 ARRAYS_MAY_BE_LEFT_OUT = {"bias"}
 
 
@@ -76,8 +84,8 @@ def public(module: ModuleType) -> Iterator[tuple[str, Callable]]:
 
 
 def foreign_words(function: Callable) -> list[str]:
-    names = inspect.signature(function).parameters
-    return [f"{name}: say {FOREIGN[name]}" for name in names if name in FOREIGN]
+    names = inspect.signature(function).parameters.keys() - OWN_MEANING.get(function.__name__, set())
+    return [f"{name}: say {FOREIGN[name]}" for name in sorted(names) if name in FOREIGN]
 
 
 def positional_options(function: Callable) -> list[str]:

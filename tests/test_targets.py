@@ -76,6 +76,28 @@ def test_collectives_and_cycles():
     assert collectives(program) == (Collective("all-reduce", ((4,), (2, 3)), 4 * 2 + 6 * 4, 1),)
     assert cycles(program) == 38676
     assert collectives(parse(JAXCONV_CUDA)) == ()
+
+
+def test_a_collective_in_several_fusions_is_one():
+    gather = "f32[8]{0} all-gather(%p), dimensions={0}, channel_id="
+    program = parse(f"""
+%started (p: f32[2]) -> f32[8] {{
+  %p = f32[2]{{0}} parameter(0)
+  ROOT %gather = {gather}1
+}}
+
+%done (p.1: f32[2]) -> f32[8] {{
+  %p.1 = f32[2]{{0}} parameter(0)
+  ROOT %gather.1 = {gather}1
+}}
+
+ENTRY %main (x: f32[2]) -> f32[8] {{
+  %x = f32[2]{{0}} parameter(0)
+  %a = f32[8]{{0}} fusion(%x), kind=kCustom, calls=%started
+  %b = f32[8]{{0}} fusion(%x), kind=kCustom, calls=%done
+  ROOT %c = {gather}2
+}}""")
+    assert collectives(program) == 2 * (Collective("all-gather", ((8,),), 32, 1),)
     assert cycles(parse(JAXCONV_CUDA)) is None
 
 
@@ -122,10 +144,7 @@ def test_report_is_readable():
         cycles=12,
         multiply_adds=WORK,
         products=tuple(found),
-        collectives=(
-            Collective("all-reduce", ((3, 4), (5,)), 68, 2),
-            Collective("all-gather", ((8,),), 32, 1),
-        ),
+        collectives=(Collective("all-reduce", ((3, 4), (5,)), 68, 2), Collective("all-gather", ((8,),), 32, 1)),
         findings=tuple(findings(found, "cuda")),
         text="",
     )

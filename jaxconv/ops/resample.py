@@ -45,15 +45,18 @@ def _abstract_eval(x: ShapedArray, *, axis: int, by: Resample, transposed: bool)
     return x.update(shape=(*x.shape[:axis], after, *x.shape[axis + 1 :]), weak_type=False)
 
 
-# Up to so many elements behind the axis, and so many positions for each tap, the product is faster.
-_THIN, _POSITIONS = 4, 48
+# With few elements behind the axis, or more taps than should be compiled, and not too many positions for each
+# tap, the product is faster.
+_THIN, _MANY, _POSITIONS = 4, 64, 48
 
 
 def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Array:
     """Taps one after the other, in one loop."""
     index, weight = taps(by, transposed)
     inner = math.prod(x.shape[axis + 1 :])
-    if weight is None or (inner <= _THIN and x.shape[axis] <= _POSITIONS * index.shape[1]):
+    width = index.shape[1]
+    dense_enough = x.shape[axis] <= _POSITIONS * width
+    if weight is None or (dense_enough and (inner <= _THIN or width > _MANY)):
         return _product(x, axis=axis, by=by, transposed=transposed)
     shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
     # Everything behind the axis as one: the inner loop of what XLA makes of it is over that.
@@ -64,7 +67,7 @@ def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Arr
 
     wide = jnp.promote_types(x.dtype, jnp.float32)
     weight = weight.astype(jnp.finfo(wide).dtype)
-    y = sum(tap(t).astype(wide) * weight[:, t, None] for t in range(index.shape[1]))
+    y = sum(tap(t).astype(wide) * weight[:, t, None] for t in range(width))
     return jnp.asarray(y).astype(x.dtype).reshape(shape)
 
 

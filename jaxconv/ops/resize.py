@@ -73,8 +73,8 @@ def resize(
       layout: "channels_last" or "channels_first".
 
     Returns:
-      `x` with other spatial sizes, in the dtype of `x`; 16-bit types are summed in float32. Values are neither
-      rounded nor clipped: "cubic" and the Lanczos kernels overshoot.
+      `x` with other spatial sizes, in the dtype of `x`; 16-bit types are summed in float32. Values are
+      neither rounded nor clipped: "cubic" and the Lanczos kernels overshoot.
 
     Raises:
       ValueError: for an option that does not exist or does not go with another, a size or scale that leaves
@@ -95,14 +95,12 @@ def resize(
       Array([1.3333334, 6.6666665], dtype=float32)
     """
     x = x if hasattr(x, "dtype") else array(x, "x")
-    _check_options(method, align_corners, antialias, border, rounding)
+    check_options(size, scale, method, align_corners, antialias, border, rounding)
     if method not in _COPIES and not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(
             f"x has dtype {x.dtype}, and method={method!r} averages pixels; cast it to a floating dtype, and "
             "round and clip the result if it is to be pixels again."
         )
-    if (size is None) == (scale is None):
-        raise ValueError(f"size={size!r} and scale={scale!r}: give exactly one of the two.")
     name, given = ("scale", scale) if size is None else ("size", size)
     rank, first = spatial_axes(x.shape, given, layout, name)
     sizes = tuple(to_int(n, "a spatial size of x") for n in x.shape[first : first + rank])
@@ -149,7 +147,18 @@ def _scales(scale: Any, rank: int) -> list[Scale]:
     return [s if isinstance(s, Fraction) else int(s) if is_int(s) else float(s) for s in scales]
 
 
-def _check_options(method: str, align_corners: bool, antialias: bool, border: Any, rounding: str) -> None:
+def check_options(
+    size: Any,
+    scale: Any,
+    method: str,
+    align_corners: bool,
+    antialias: bool,
+    border: str | None,
+    rounding: str = "floor",
+) -> None:
+    """Raises for options that do not exist or do not go together, whatever is resized."""
+    if (size is None) == (scale is None):
+        raise ValueError(f"size={size!r} and scale={scale!r}: give exactly one of the two.")
     known = {
         "method": (method, typing.get_args(Method)),
         "border": (border, (None, *typing.get_args(Border))),

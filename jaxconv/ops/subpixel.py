@@ -83,8 +83,8 @@ def to_subpixel(
       groups: its groups.
 
     Returns:
-      Kernel, bias, padding and crop. Where the stride divides the kernel the weights are only moved, otherwise
-      zeros are added; where it divides the padding, too, nothing is cropped.
+      Kernel, bias, padding and crop. Where the stride divides the kernel the weights are only moved,
+      otherwise zeros are added.
 
     Raises:
       ValueError: for arguments that fit no transposed convolution.
@@ -148,16 +148,16 @@ def from_subpixel(
       stride: the factor of the pixel shuffle, one for all axes or one for each.
       padding: of the convolution, as numbers.
       crop: what is cut off the shuffled result.
-      kernel_size: taps of the transposed kernel, for one whose stride does not divide it; the taps behind them
-        have to be zero. None keeps all, b * stride.
+      kernel_size: taps of the transposed kernel, for one whose stride does not divide it; the taps behind
+        them have to be zero. None keeps all, b * stride.
       groups: groups of the convolution.
 
     Returns:
       Kernel, bias and padding of the transposed convolution.
 
     Raises:
-      ValueError: for shapes that do not fit, and if taps that are not zero would be dropped or the sub-pixels of
-        a channel have different biases, unless the arrays are traced and have no values yet.
+      ValueError: for shapes that do not fit, and if taps that are not zero would be dropped or the sub-pixels
+        of a channel have different biases, unless the arrays are traced and have no values yet.
 
     Example:
       >>> import jax.numpy as jnp
@@ -179,7 +179,8 @@ def from_subpixel(
     taps = full if kernel_size is None else per_axis(kernel_size, rank, "kernel_size")
     if any(not f - s < k <= f for k, f, s in zip(taps, full, strides, strict=True)):
         raise ValueError(
-            f"kernel_size={taps} is impossible for {tuple(blocks)} taps at stride {strides}; the largest is {full}."
+            f"kernel_size={taps} is impossible for {tuple(blocks)} taps at stride {strides}; the largest is "
+            f"{full}."
         )
     # (*b, O, (G I p)) -> (*b, O, G, *p, I)
     phases = kernel.reshape(*blocks, share, groups, features // block // groups, *strides)
