@@ -24,8 +24,11 @@ from .ops.pool import max_unpool as max_unpool
 from .ops.pool_mean import adaptive_avg_pool as adaptive_avg_pool
 from .ops.pool_mean import avg_pool as avg_pool
 from .ops.pool_mean import lp_pool as lp_pool
+from .ops.resize import resize as resize
 from .ops.shuffle import pixel_shuffle as pixel_shuffle
 from .ops.shuffle import pixel_unshuffle as pixel_unshuffle
+from .ops.subpixel import from_subpixel as from_subpixel
+from .ops.subpixel import to_subpixel as to_subpixel
 from .ops.unfold import fold as fold
 from .ops.unfold import unfold as unfold
 from .planner import Table as Table

@@ -12,3 +12,6 @@ from .nn.linen import SubpixelConv as SubpixelConv
 from .nn.linen_pool import AvgPool as AvgPool
 from .nn.linen_pool import MaxPool as MaxPool
 from .nn.linen_pool import MaxUnpool as MaxUnpool
+from .nn.linen_resize import PixelShuffle as PixelShuffle
+from .nn.linen_resize import PixelUnshuffle as PixelUnshuffle
+from .nn.linen_resize import Upsample as Upsample

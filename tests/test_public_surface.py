@@ -28,6 +28,7 @@ FUNCTIONS = {
     "convolve",
     "correlate",
     "fold",
+    "from_subpixel",
     "install",
     "installed",
     "lp_pool",
@@ -36,6 +37,8 @@ FUNCTIONS = {
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
+    "resize",
+    "to_subpixel",
     "tune",
     "unfold",
     "uninstall",
@@ -51,9 +54,12 @@ LAYERS = {
     "DepthwiseConv",
     "MaxPool",
     "MaxUnpool",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ResizeConv",
     "SeparableConv",
     "SubpixelConv",
+    "Upsample",
 }
 # lax's own signature, in lax's words.
 OURS = sorted(FUNCTIONS - {"conv_general_dilated"})
@@ -71,6 +77,8 @@ FOREIGN = {
     **dict.fromkeys(["data_format", "dimension_numbers"], "layout"),
     **dict.fromkeys(["method", "implementation", "backend"], "algorithm"),
 }
+# What is interpolated how is no choice of an algorithm.
+OWN_MEANING = {"resize": {"method"}}
 ARRAYS_MAY_BE_LEFT_OUT = {"bias"}
 # Windows that are pooled touch each other where nothing else is said, as in PyTorch.
 OWN_DEFAULTS = {("stride", name) for name in ("avg_pool", "lp_pool", "max_pool", "max_unpool")}
@@ -87,8 +95,8 @@ def public(module: ModuleType) -> Iterator[tuple[str, Callable]]:
 
 
 def foreign_words(function: Callable) -> list[str]:
-    names = inspect.signature(function).parameters
-    return [f"{name}: say {FOREIGN[name]}" for name in names if name in FOREIGN]
+    names = inspect.signature(function).parameters.keys() - OWN_MEANING.get(function.__name__, set())
+    return [f"{name}: say {FOREIGN[name]}" for name in sorted(names) if name in FOREIGN]
 
 
 def positional_options(function: Callable) -> list[str]:

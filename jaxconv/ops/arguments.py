@@ -78,6 +78,24 @@ def form(shape: tuple[int, ...], rank: int, layout: str, name: str, of: str = "k
     return Form(typing.cast("Layout", layout), len(shape) == rank + 2)
 
 
+def spatial_axes(shape: tuple[int, ...], value: Any, layout: str, name: str) -> tuple[int, int]:
+    """How many spatial axes an array has, and which is the first, from an option with one entry for each.
+
+    A single entry counts for all axes between one batch axis and the channels; with a sequence there can be
+    any number of batch axes.
+    """
+    listed = getattr(value, "ndim", 1) and hasattr(value, "__len__")
+    rank = len(value) if listed else max(len(shape) - 2, 0)
+    if not rank or len(shape) < rank + 1:
+        raise ValueError(
+            f"{name}={value!r} does not go with x of shape {shape}; a single number needs one batch axis, "
+            "spatial axes and channels, a sequence has one entry for each spatial axis."
+        )
+    batch = len(shape) - 1 - rank
+    form(shape[batch:], rank, layout, "x")  # checks the layout
+    return rank, batch if layout == "channels_last" else batch + 1
+
+
 def check_channels(kernel_shape: tuple[int, ...], channels: int, groups: Any, *, transposed: bool) -> int:
     """The kernel and groups must fit the data's channels; returns groups as an int."""
     groups = to_int(groups, "groups")
