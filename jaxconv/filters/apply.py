@@ -38,7 +38,8 @@ def slide(
     batch = math.prod(x.shape[: axes[0]])
     spatial = [math.prod(x.shape[a] for a in run) for run in runs]
     window = [kernel.shape[axes.index(run[0])] if run[0] in axes else 1 for run in runs]
-    # Written out, since what reads x, shift by shift, would compute borders and earlier passes anew each time.
+    # Written out on both sides, since what reads an array shift by shift would compute it anew each time: here
+    # the border and earlier passes, and in the derivative what follows.
     x = lax.optimization_barrier(x)
     y = conv(
         x.reshape(batch, *spatial, 1),
@@ -49,7 +50,7 @@ def slide(
     shape = list(x.shape)
     for axis, size in zip(axes, kernel.shape, strict=True):
         shape[axis] -= dilation * (size - 1)
-    return y.reshape(shape)
+    return lax.optimization_barrier(y.reshape(shape))
 
 
 def _runs(ndim: int, axes: Sequence[int]) -> list[list[int]]:

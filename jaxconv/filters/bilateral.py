@@ -90,8 +90,7 @@ def _radius(radius: Any, sigma_spatial: Number) -> int:
     return arguments.non_negative(radius, "radius")
 
 
-@functools.partial(jax.jit, static_argnames=("axes", "radii", "channel"))
-def _bilateral(
+def _weighted_mean(
     x: jax.Array,
     outer: jax.Array,
     sigma_spatial: jax.Array,
@@ -99,7 +98,9 @@ def _bilateral(
     axes: tuple[int, ...],
     radii: tuple[int, ...],
     channel: int | None,
+    loop: bool,
 ) -> jax.Array:
+    """Of the image and the extended image."""
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     centre, outer = x.astype(dtype), lax.optimization_barrier(outer.astype(dtype))
     near, alike = (-0.5 / s.astype(dtype) ** 2 for s in (sigma_spatial, sigma_color))
@@ -115,6 +116,18 @@ def _bilateral(
 
     weights = x.shape if channel is None else (*x.shape[:channel], 1, *x.shape[channel + 1 :])
     zeros = jnp.zeros(x.shape, dtype), jnp.zeros(weights, dtype)
-    window = [2 * r + 1 for r in radii]
-    values, weight = fold(add, zeros, (outer,), axes, offsets(window), x.shape)
+    window = offsets([2 * r + 1 for r in radii])
+    values, weight = fold(add, zeros, (outer,), axes, window, x.shape, loop=loop)
     return (values / weight).astype(x.dtype)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
+def _bilateral(x, outer, sigma_spatial, sigma_color, axes, radii, channel):
+    return _weighted_mean(x, outer, sigma_spatial, sigma_color, axes, radii, channel, loop=False)
+
+
+@_bilateral.__wrapped__.defjvp
+def _bilateral_jvp(axes, radii, channel, primals, tangents):
+    """The loop's: it is the same function, and its derivative is cheaper."""
+    return jax.jvp(lambda *a: _weighted_mean(*a, axes, radii, channel, loop=True), primals, tangents)

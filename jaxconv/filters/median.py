@@ -117,7 +117,7 @@ def _median_jvp(axes, positions, shape, primals, tangents):  # noqa: ANN001, ANN
         return total[0] + jnp.where(same, change, 0), total[1] + same
 
     zero = jnp.zeros_like(y)
-    change, count = fold(add, (zero, zero), (outer, rate), axes, positions, shape)
+    change, count = fold(add, (zero, zero), (outer, rate), axes, positions, shape, loop=True)
     return y, change / count
 
 

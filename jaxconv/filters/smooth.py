@@ -164,11 +164,10 @@ def _window_mean(x: jax.Array, size: int, axis: int, algorithm: Algorithm | None
     a = min(range(2, size), key=lambda a: a + size // a + size % a)
     b, rest = divmod(size, a)
     out = x.shape[axis] - size + 1
-    cut = jax.lax.slice_in_dim(x, 0, x.shape[axis] - rest, axis=axis)
-    y = sums(sums(cut, a), b, a)
+    y = sums(sums(x, a), b, a)
     if rest:
-        tail = jax.lax.slice_in_dim(x, a * b, a * b + out + rest - 1, axis=axis)
-        y += (sums(tail, rest) if rest > 1 else tail) / size
+        tail = (sums(x, rest) if rest > 1 else x) / size
+        y = jax.lax.slice_in_dim(y, 0, out, axis=axis) + jax.lax.slice_in_dim(tail, a * b, a * b + out, axis=axis)
     return y
 
 

@@ -43,9 +43,15 @@ def fold(
     axes: Sequence[int],
     positions: Sequence[Offset],
     shape: Sequence[int],
+    *,
+    loop: bool,
 ) -> Any:
-    """`total = step(total, offset, *seen)` over all positions; a loop over many keeps nothing for derivatives."""
-    if len(positions) <= UNROLL:
+    """`total = step(total, offset, *seen)` over all positions.
+
+    Written out, they are one pass over the image; but what is transposed from that adds up one image for each
+    position, with its border, in the slowest way there is. A loop keeps nothing for its derivative.
+    """
+    if not loop and len(positions) <= UNROLL:
         for p in positions:
             total = step(total, np.array(p), *(seen(outer, axes, p, shape) for outer in outers))
         return total
