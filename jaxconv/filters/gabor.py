@@ -62,7 +62,10 @@ def gabor_kernel(
     """
     hint = "give a number"
     frequency = arguments.concrete(frequency, "frequency", hint)
-    theta, bandwidth = arguments.concrete(theta, "theta", hint), arguments.concrete(bandwidth, "bandwidth", hint)
+    theta, bandwidth = (
+        arguments.concrete(theta, "theta", hint),
+        arguments.concrete(bandwidth, "bandwidth", hint),
+    )
     if not (frequency > 0 and bandwidth > 0):
         raise ValueError(f"frequency={frequency} and bandwidth={bandwidth} must be positive.")
     usual = math.sqrt(math.log(2) / 2) * (2**bandwidth + 1) / (2**bandwidth - 1) / (math.pi * frequency)
@@ -128,7 +131,9 @@ def gabor_bank(
     x = arguments.real_image(x, "gabor_bank")
     found = arguments.filtered_axes(axes, x.ndim)
     if len(found) != 2:
-        raise ValueError(f"gabor_bank filters along two axes, not {len(found)}; name the rows' and the columns'.")
+        raise ValueError(
+            f"gabor_bank filters along two axes, not {len(found)}; name the rows' and the columns'."
+        )
     modes = arguments.modes(mode, 2)
     kernels = [gabor_kernel(f, t, bandwidth=bandwidth, n_stds=n_stds) for f in frequencies for t in thetas]
     if not kernels:

@@ -167,7 +167,9 @@ def _window_mean(x: jax.Array, size: int, axis: int, algorithm: Algorithm | None
     y = sums(sums(x, a), b, a)
     if rest:
         tail = (sums(x, rest) if rest > 1 else x) / size
-        y = jax.lax.slice_in_dim(y, 0, out, axis=axis) + jax.lax.slice_in_dim(tail, a * b, a * b + out, axis=axis)
+        y = jax.lax.slice_in_dim(y, 0, out, axis=axis) + jax.lax.slice_in_dim(
+            tail, a * b, a * b + out, axis=axis
+        )
     return y
 
 
@@ -270,7 +272,9 @@ def difference_of_gaussians(
         high = tuple(1.6 * s for s in low)
     else:
         high = arguments.each(high_sigma, len(found), "high_sigma")
-    known = [pair for pair in zip(low, high, strict=True) if not any(isinstance(s, jax.core.Tracer) for s in pair)]
+    known = [
+        pair for pair in zip(low, high, strict=True) if not any(isinstance(s, jax.core.Tracer) for s in pair)
+    ]
     if any(a > b for a, b in known):
         raise ValueError(f"high_sigma={high_sigma} must not be below low_sigma={low_sigma}; exchange them.")
     options: dict[str, Any] = {"mode": mode, "cval": cval, "truncate": truncate, "axes": found}
