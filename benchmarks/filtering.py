@@ -1,7 +1,8 @@
 """Time jaxconv.filters against SciPy and scikit-image: `python -m benchmarks.filtering --out FILE.jsonl`.
 
-Every filter runs on one image of a megapixel in single precision, all libraries in turns. Ours is compiled with
-jit ahead of time and runs on all cores; theirs have one thread. Results are compared before anything is timed.
+Every filter runs on one image of a megapixel in single precision, all libraries in turns. Ours is compiled
+with jit ahead of time and runs on all cores; theirs have one thread. Results are compared before anything is
+timed.
 `--table FILE.jsonl` prints the table of a file.
 """
 
@@ -13,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def slow_cases() -> dict[str, tuple[_Filter, dict[str, _Filter]]]:
             lambda x: filters.gabor_bank(x, [0.25], [0.0, 0.8, 1.6, 2.4]),
             {"skimage": gabor},
         ),
-        # scikit-image's spatial weights are wrong for odd windows, so they are made equal: its work is the same.
+        # scikit-image's spatial weights are wrong for odd windows, so they are made equal.
         "bilateral, 7 x 7": (
             lambda x: filters.bilateral(x, 1e3, 0.2, radius=3),
             {"skimage": lambda x: denoise_bilateral(x, 7, 0.2, 1e3, mode="symmetric")},
@@ -136,7 +138,7 @@ def table(path: Path) -> str:
     for row in rows:
         if "samples" not in row:
             continue
-        times = {n: 1e3 * statistics.median(sum(s, [])) for n, s in row["samples"].items()}
+        times = {n: 1e3 * statistics.median(chain.from_iterable(s)) for n, s in row["samples"].items()}
         best = min(t for n, t in times.items() if n != "jaxconv")
         cells = [f"{times[n]:.1f}" if n in times else "" for n in ("jaxconv", "scipy", "skimage")]
         ratio = f"{best / times['jaxconv']:.1f}"

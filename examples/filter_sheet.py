@@ -1,6 +1,6 @@
 """One photograph through every filter, on one sheet: `python -m examples.filter_sheet sheet --out sheet.png`.
 
-Each tile is labelled with the call that made it. Signed results are red where positive and blue where negative.
+Each tile is labelled with the call that made it. Signed results are red where positive, blue where negative.
 """
 
 from collections.abc import Callable, Sequence

@@ -94,7 +94,7 @@ def test_bank_holds_each_kernel_in_its_place():
 
 
 def test_bilateral_is_scikit_images_where_that_weights_right():
-    """With equal weights in space: scikit-image 0.26 reads those of an odd window from a table of an even one.
+    """With equal weights in space: scikit-image 0.26 reads those of odd windows from tables of even ones.
 
     Its weights of values are a table of 10,000 steps, of colours at a third of the distance.
     """
@@ -104,5 +104,5 @@ def test_bilateral_is_scikit_images_where_that_weights_right():
         )
         with jax.enable_x64(True):
             ours = filters.bilateral(x, 1e6, sigma, radius=3, channel_axis=axis)
-        # A step of 1e-4 changes a weight by at most 1e-4 / 0.1 · e^(-1/2), and the mean by that times the range.
+        # A step of 1e-4 changes a weight by at most 1e-4 / 0.1 · e^(-1/2), and so the mean.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=6.1e-4)

@@ -111,7 +111,7 @@ def test_gradients_under_vmap(rng):
 
 @pytest.mark.parametrize("name", ["gaussian", "box", "median", "bilateral"])
 def test_half_precision_is_rounded_once(name, rng):
-    """Sums are in single precision, so a result is off by its own rounding, and by that of taps and passes."""
+    """Sums are in single precision: a result is off by its rounding, and by that of taps and passes."""
     options = {"gaussian": (1.0,), "bilateral": (0.5, 0.5)}.get(name, ())
     x = jnp.asarray(rng.uniform(size=(9, 8)), jnp.bfloat16)
     y = getattr(filters, name)(x, *options)

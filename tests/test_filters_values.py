@@ -48,7 +48,7 @@ def middle(x, mask, origin, mode):
     return np.sort(seen, -1)[..., seen.shape[-1] // 2]
 
 
-# (shape, window, origins): even and odd windows, as far off their centre as can be, and longer than the image.
+# (shape, window, origins): even and odd windows, as far off centre as can be, longer than the image.
 CASES = [
     ((7,), (4,), (1,)),
     ((1,), (5,), (-2,)),

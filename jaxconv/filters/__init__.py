@@ -1,8 +1,8 @@
 """Image filters in any number of dimensions, with the results of scipy.ndimage and scikit-image.
 
 `axes` says along which axes of the array a filter runs: None (all of them, as in SciPy), one, several, or
-"channels_last" for `(N, *spatial, C)` and "channels_first" for `(N, C, *spatial)`. All other axes are a batch.
-A colour image `(height, width, 3)` wants `axes=(0, 1)`.
+"channels_last" for `(N, *spatial, C)` and "channels_first" for `(N, C, *spatial)`. All other axes are a
+batch. A colour image `(height, width, 3)` wants `axes=(0, 1)`.
 
 `mode` says what lies outside, for all axes or for each, and is SciPy's:
 

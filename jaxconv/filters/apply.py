@@ -38,8 +38,8 @@ def slide(
     batch = math.prod(x.shape[: axes[0]])
     spatial = [math.prod(x.shape[a] for a in run) for run in runs]
     window = [kernel.shape[axes.index(run[0])] if run[0] in axes else 1 for run in runs]
-    # Written out on both sides, since what reads an array shift by shift would compute it anew each time: here
-    # the border and earlier passes, and in the derivative what follows.
+    # What reads an array shift by shift should not compute it anew each time: borders and earlier passes, and
+    # in the derivative what follows.
     x = lax.optimization_barrier(x)
     y = conv(
         x.reshape(batch, *spatial, 1),

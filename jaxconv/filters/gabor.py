@@ -94,7 +94,7 @@ def gabor_bank(
     axes: Axes = None,
     algorithm: Algorithm | None = None,
 ) -> jax.Array:
-    """Convolves an image with a Gabor kernel for each pair of frequency and orientation, all in one convolution.
+    """Convolves an image with a Gabor kernel for each pair of frequency and direction, all at once.
 
     The absolute value of the result is the local amplitude of a wave; its real and imaginary parts respond to
     lines and to edges.

@@ -174,7 +174,7 @@ def _parts(kernel: Any, dtype: Any, separable: bool | None) -> list[Factor]:
     parts = factors(wide, eps)
     if separable and len(parts) == 1:
         raise ValueError(
-            f"separable=True, but no axis of the kernel of shape {kernel.shape} splits off to within {eps:.1e} "
-            "of its norm; use separable=None or False."
+            f"separable=True, but no axis of the kernel of shape {kernel.shape} splits off to within "
+            f"{eps:.1e} of its norm; use separable=None or False."
         )
     return parts if separable or pays(kernel, parts) else whole

@@ -42,8 +42,8 @@ def median(
 ) -> jax.Array:
     """Replaces each position by the median of a window, which takes away specks and leaves edges.
 
-    Of an even number n of values it is the larger of the middle two, sorted[n // 2], as in SciPy. The gradient
-    goes to the position that the value came from, in equal parts where several have the same value.
+    Of an even number n of values it is the larger of the middle two, sorted[n // 2], as in SciPy. The
+    gradient goes to the position that the value came from, in equal parts where several have the same value.
 
     Args:
       x: real image, any shape; integers keep their dtype.
@@ -108,7 +108,7 @@ def _median(
 
 
 @_median.__wrapped__.defjvp
-def _median_jvp(axes, positions, shape, primals, tangents):  # noqa: ANN001, ANN202
+def _median_jvp(axes, positions, shape, primals, tangents):
     (outer,), (rate,) = primals, tangents
     y = _median(outer, axes, positions, shape)
 
@@ -144,7 +144,7 @@ def _without_extremes(values: list[jax.Array]) -> list[jax.Array]:
 
 
 def _without_first(first: Any, other: Any, values: list[jax.Array]) -> list[jax.Array]:
-    """All values but that which comes first in an order; `first` and `other` are the two results of a pair."""
+    """All values but the first of an order; `first` and `other` are the two results of a pair."""
     best, left = values[0], []
     for value in values[1:]:
         left.append(other(best, value))
