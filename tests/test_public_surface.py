@@ -106,7 +106,8 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
-DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP) for pair in public(module))
+MODULES_OF_FUNCTIONS = (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP)
+DOCUMENTED = dict(pair for module in MODULES_OF_FUNCTIONS for pair in public(module))
 
 
 def test_names() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from ..typing import Algorithm
@@ -17,8 +18,8 @@ from .arguments import Axes, Mode, Modes, Number
 from .borders import extended
 from .taps import gaussian_taps, reach
 
-# From this size on, a window is summed in two steps.
-_TWO_STEPS = 24
+# From this size on, a window is summed in steps.
+_STEPS = 24
 # SciPy's: narrower Gaussians are taken for impulses.
 _IMPULSE = 1e-15
 
@@ -113,8 +114,9 @@ def box(
 ) -> jax.Array:
     """Replaces each position by the mean of a window.
 
-    A window of n along an axis is summed as n = a b + r: windows of a, b of them at distances of a, and the r
-    that remain. That is about 2 √n additions, and no running sum, whose errors would travel along the axis.
+    A large window of n along an axis is summed as n = a b + r: windows of a, b of them at distances of a,
+    which is again such a sum, and the r that remain. The additions grow with log n; there is no running sum,
+    whose errors would travel along the axis.
 
     Args:
       x: image, any shape; integers become floating, and so does the mean.
@@ -148,28 +150,25 @@ def box(
         return x
     for axis, n, pair, m in zip(found, window, pairs, modes, strict=True):
         if n > 1:
-            x = _window_mean(extended(x, [axis], [pair], [m], cval), n, axis, algorithm)
+            x = _window_sum(extended(x, [axis], [pair], [m], cval), n, axis, algorithm) / n
     return x
 
 
-def _window_mean(x: jax.Array, size: int, axis: int, algorithm: Algorithm | None) -> jax.Array:
-    """Means of the windows that fit."""
-
-    def sums(x: jax.Array, count: int, dilation: int = 1) -> jax.Array:
-        ones = jnp.full((count,), 1 / size if dilation > 1 or count == size else 1.0, x.dtype)
-        return slide(x, ones, [axis], dilation=dilation, algorithm=algorithm)
-
-    if size < _TWO_STEPS:
-        return sums(x, size)
-    a = min(range(2, size), key=lambda a: a + size // a + size % a)
-    b, rest = divmod(size, a)
-    out = x.shape[axis] - size + 1
-    y = sums(sums(x, a), b, a)
+def _window_sum(
+    x: jax.Array, count: int, axis: int, algorithm: Algorithm | None, dilation: int = 1
+) -> jax.Array:
+    """Sums of the windows that fit, of `count` positions at distances of `dilation`."""
+    if count < _STEPS:
+        return slide(x, np.ones(count), [axis], dilation=dilation, algorithm=algorithm)
+    # Few at a time: the first step reads the border too, which costs XLA's CPU backend dear for ten and more.
+    a = min(range(3, 6), key=lambda a: count // a + count % a)
+    b, rest = divmod(count, a)
+    out = x.shape[axis] - (count - 1) * dilation
+    y = _window_sum(_window_sum(x, a, axis, algorithm, dilation), b, axis, algorithm, a * dilation)
+    y = lax.slice_in_dim(y, 0, out, axis=axis)
     if rest:
-        tail = (sums(x, rest) if rest > 1 else x) / size
-        y = jax.lax.slice_in_dim(y, 0, out, axis=axis) + jax.lax.slice_in_dim(
-            tail, a * b, a * b + out, axis=axis
-        )
+        tail = _window_sum(x, rest, axis, algorithm, dilation)
+        y += lax.slice_in_dim(tail, a * b * dilation, a * b * dilation + out, axis=axis)
     return y
 
 
