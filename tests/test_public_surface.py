@@ -44,7 +44,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"interop", "linen", "nn", "testing"}
+MODULES = {"filters", "interop", "linen", "nn", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
@@ -125,7 +125,8 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
-DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.testing, *INTEROP) for pair in public(module))
+MODULES_OF_FUNCTIONS = (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP)
+DOCUMENTED = dict(pair for module in MODULES_OF_FUNCTIONS for pair in public(module))
 
 
 def test_names() -> None:

@@ -154,6 +154,12 @@ def _long(slot: Slot) -> Fault:
     return find
 
 
+def _one_channel(spec: ConvSpec) -> str | None:
+    if spec.in_channels == spec.out_channels == 1:
+        return "XLA's convolution of one channel into one multiplies number by number"
+    return None
+
+
 def _strided(spec: ConvSpec) -> bool:
     return any(a.stride > 1 for a in spec.axes)
 
@@ -172,8 +178,16 @@ SPECTRA = ("fft",)
 MULTIPLY_ADDS, UNFOLDED, BATCHES = ("depthwise_mac",), ("im2col",), ("space_to_batch", "shifted_matmul")
 
 CPU: Faults = {
-    "forward": ((_more_than_three, TAPS), (_reversed("kernel", "size"), TAPS)),
-    "input_grad": ((_more_than_three, TAPS), (_reversed("kernel", "out"), TAPS)),
+    "forward": (
+        (_more_than_three, TAPS),
+        (_reversed("kernel", "size"), TAPS),
+        (_one_channel, MULTIPLY_ADDS),
+    ),
+    "input_grad": (
+        (_more_than_three, TAPS),
+        (_reversed("kernel", "out"), TAPS),
+        (_one_channel, MULTIPLY_ADDS),
+    ),
     "weight_grad": ((_more_than_three, TAPS), (_expanded, TAPS), (_reversed("out", "size"), TAPS)),
 }
 GPU: Faults = {
