@@ -2,6 +2,7 @@
 
 from .execute import execute as execute
 from .existing import best_reading as best_reading
+from .existing import natural_reading as natural_reading
 from .key import Key as Key
 from .measured import shipped as shipped
 from .plan import Candidate as Candidate

@@ -1,0 +1,1 @@
+from .trace import trace as trace
