@@ -1,1 +1,16 @@
+"""A function's jaxpr as a graph of convolutions: what later tools walk, and receptive fields.
+
+`trace` makes the graph; `receptive_field` says what each result sees.
+"""
+
+from .field import Field as Field
+from .field import Fields as Fields
+from .field import ReceptiveField as ReceptiveField
+from .field import receptive_field as receptive_field
+from .kinds import OPS as OPS
+from .nodes import Conv as Conv
+from .nodes import Graph as Graph
+from .nodes import Node as Node
+from .nodes import Value as Value
+from .nodes import Window as Window
 from .trace import trace as trace

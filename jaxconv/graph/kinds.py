@@ -24,6 +24,7 @@ _OPS = {
     "concatenate": "concatenate",
     "pad": "pad",
     "slice": "slice",
+    "split": "split",
     "reverse": "rev",
     "dynamic_slice": "dynamic_slice",
     "gather": "gather",
@@ -40,6 +41,6 @@ def op_of(primitive: str) -> str:
 
     Example:
       >>> op_of("reduce_window_max"), op_of("fft"), len(OPS)
-      ('window', 'opaque', 19)
+      ('window', 'opaque', 20)
     """
     return _OF.get(primitive, "opaque")
