@@ -194,7 +194,8 @@ def _moving(exact: Span, far: Any) -> int | None:
 def _lines(exact: Span, output: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Bounds by position along that dimension, over all positions of the others."""
     others = tuple(d for d in range(exact.ndim) if d != output)
-    return exact.first.min(others).reshape(-1), exact.last.max(others).reshape(-1)
+    first, last = exact.first.min(others, initial=NOTHING), exact.last.max(others, initial=-NOTHING)
+    return first.reshape(-1), last.reshape(-1)
 
 
 def _repeating(far: Span) -> tuple[int, Fraction, Fraction | None]:

@@ -95,6 +95,8 @@ def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[tuple[int,
 
 def concatenated(spans: Sequence[Span | None], sizes: Sequence[int], dim: int) -> Span:
     """Of arrays put one after another; None for one that sees nothing."""
+    pieces = [(span, size) for span, size in zip(spans, sizes, strict=True) if size]
+    spans, sizes = [span for span, _ in pieces], [size for _, size in pieces]
     seen = [span for span in spans if span is not None]
     if seen[0].axis == dim:
         return _longest(spans, sizes, dim)

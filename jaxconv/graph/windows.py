@@ -67,7 +67,7 @@ def _pad(equation: Any) -> Iterator[Window]:
     for dim, (lo, hi, interior) in enumerate(equation.params["padding_config"]):
         if (lo, hi, interior) != (0, 0, 0):
             size = equation.invars[0].aval.shape[dim]
-            axis = Axis(size, 1, 1, 1, lo, hi, interior + 1)
+            axis = Axis(size, 1, 1, 1, int(lo), int(hi), int(interior) + 1)
             yield Window(dim, dim, Taps.of(axis), sums=False)
 
 
