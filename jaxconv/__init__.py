@@ -12,6 +12,7 @@ from .dropin import uninstall as uninstall
 from .geometry import Axis as Axis
 from .geometry import ConvSpec as ConvSpec
 from .graph import receptive_field as receptive_field
+from .graph import summary as summary
 from .ops.conv import conv as conv
 from .ops.conv import conv_input_grad as conv_input_grad
 from .ops.conv import conv_transpose as conv_transpose

@@ -13,4 +13,7 @@ from .nodes import Graph as Graph
 from .nodes import Node as Node
 from .nodes import Value as Value
 from .nodes import Window as Window
+from .summary import Row as Row
+from .summary import Summary as Summary
+from .summary import summary as summary
 from .trace import trace as trace

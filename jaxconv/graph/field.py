@@ -137,7 +137,7 @@ def receptive_field(fn: Callable[..., Any], *args: Any, wrt: int | None = None, 
       (range(0, 6), range(7, 16))
     """
     graph = trace(fn, *args, **kwargs)
-    fields = Fields(graph, graph.default_argument() if wrt is None else wrt)
+    fields = Fields(graph, graph.data(wrt))
     return jax.tree.unflatten(graph.tree, [fields.of(value) for value in graph.outputs])
 
 
@@ -146,17 +146,16 @@ class Fields:
 
     Args:
       graph: the graph.
-      wrt: the position of the argument that is the input.
+      x: the one of its inputs that is looked at.
     """
 
-    def __init__(self, graph: Graph, wrt: int) -> None:
-        x, known = graph.argument(wrt), Known()
-        self.known = known
+    def __init__(self, graph: Graph, x: Value) -> None:
+        known = Known()
         self._seen: dict[int, tuple[Seen, Seen]] = {}
         windowed: list[int] = []
         for dim, size in enumerate(x.shape):
-            reach = Reach(size, known)
-            exact, far = (reach.run(graph, {x: Span.itself(x.shape, dim, far=far)}) for far in (False, True))
+            exact = Reach(size, known).run(graph, {x: Span.itself(x.shape, dim, far=False)})
+            far = Reach(size, known, exact).run(graph, {x: Span.itself(x.shape, dim, far=True)})
             if any(isinstance(span, Span) and span.windowed for span in far.values()):
                 windowed.append(dim)
             self._seen[dim] = exact, far

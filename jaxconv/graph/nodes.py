@@ -172,19 +172,25 @@ class Graph:
             )
         return found[0]
 
-    def default_argument(self) -> int:
-        """The first positional argument that is one array of two or more dimensions.
+    def argument_like_data(self) -> Value | None:
+        """The first positional argument that is one array of two or more dimensions; None if there is none."""
+        return next((v for v in self.inputs if v.bare and len(v.shape) >= 2), None)
+
+    def data(self, wrt: int | None) -> Value:
+        """The argument `wrt`, or without it the first that looks like data.
 
         Raises:
-          ValueError: if there is none.
+          ValueError: if there is none, or it is not one array.
         """
-        for v in self.inputs:
-            if v.bare and len(v.shape) >= 2 and v.argument is not None:
-                return v.argument
-        raise ValueError(
-            "no argument is a single array of two or more dimensions; name the input with wrt=, the position "
-            "of an argument that is one array."
-        )
+        if wrt is not None:
+            return self.argument(wrt)
+        found = self.argument_like_data()
+        if found is None:
+            raise ValueError(
+                "no argument is one array of two or more dimensions; name the input with wrt=, the position of "
+                "an argument that is one array."
+            )
+        return found
 
     def __str__(self) -> str:
         """A line for each node."""

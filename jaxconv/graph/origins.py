@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from .names import layer_of
 from .nodes import Graph, Node, Value
+from .windows import conv_of
 
 _ROUNDS = 8  # of a loop, until what its carry depends on is settled
 # What a parameter passes on its way to the operation that it is a parameter of.
@@ -83,17 +84,17 @@ def _carried(node: Node, body: Graph, found: Origins) -> bool:
     return changed
 
 
-def name_layers(graph: Graph) -> None:
-    """Gives each node the layer of its parameters, where they have a name."""
+def complete(graph: Graph) -> None:
+    """Adds to the nodes what takes the whole graph: layers named by their parameters, and convolutions."""
     found, near = origins(graph), parameters(graph)
-    data = found.of(leaf for leaf in graph.inputs if leaf.bare)
+    data = found.of(leaf for leaf in [graph.argument_like_data()] if leaf is not None)
     for node, _ in graph.walk():
-        if node.bodies:
-            continue
-        mask = near.of(v for v in node.operands if not found.of([v]) & data)
-        layers = {layer_of(leaf.name) for leaf in found.named(mask) if _is_weight(leaf)}
-        if name := _common(sorted(layers)):
+        apart = [v for v in node.operands if not found.of([v]) & data]
+        layers = {layer_of(leaf.name) for leaf in near.named(near.of(apart)) if _is_weight(leaf)}
+        if not node.bodies and (name := _common(sorted(layers))):
             node.layer = name
+        if node.op == "conv":
+            node.conv = conv_of(node.equation, kernel=node.operands[1] in apart)
 
 
 def _is_weight(leaf: Value) -> bool:

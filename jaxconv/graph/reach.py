@@ -39,10 +39,11 @@ class Reach:
     Args:
       size: of the input's dimension.
       known: arrays that do not depend on any input.
+      written_out: for spans that repeat, those of all positions, which say what becomes of them afterwards.
     """
 
-    def __init__(self, size: int, known: Known) -> None:
-        self.size, self.known = size, known
+    def __init__(self, size: int, known: Known, written_out: Seen | None = None) -> None:
+        self.size, self.known, self.written_out = size, known, written_out or {}
 
     def run(self, graph: Graph, seen: Seen) -> Seen:
         """Adds what the values of a graph see, given its inputs."""
@@ -58,15 +59,18 @@ class Reach:
             return self._loop(node, states, seen)
         if node.op == "branch":
             return self._branch(node, states, seen)
-        for state in states:
-            if isinstance(state, Lost):
-                return [state] * len(node.results)
+        lost = [(i, state) for i, state in enumerate(states) if isinstance(state, Lost)]
+        for i, state in lost:
+            span = self.written_out.get(node.operands[i])
+            everything = isinstance(span, Span) and any(span.first.shape[d] > 1 for d in _summed(node, i))
+            if everything and not state.everything:
+                state = Lost(_sentence(node, "it takes in whole rows"), everything=True)
+            return [state] * len(node.results)
         try:
             spans: Any = states
             return _RULES.get(node.op, _opaque)(self, node, spans)
         except Spread as spread:
-            where = node.layer or node.source
-            return [Lost(f"{node.name} in {where}: {spread.why}", spread.everything)] * len(node.results)
+            return [Lost(_sentence(node, spread.why), spread.everything)] * len(node.results)
 
     def _loop(self, node: Node, states: list[State], seen: Seen) -> Sequence[State]:
         """Round by round; what a round of unknown number makes of the carry is everything."""
@@ -95,7 +99,7 @@ class Reach:
             rounds = rounds[::-1] if node.params.get("reverse") else rounds
             return [*carry, *(_stacked(list(ys)) for ys in zip(*rounds, strict=True))]
         except Spread as spread:
-            return [Lost(f"scan in {node.layer or node.source}: {spread.why}", spread.everything)] * len(node.results)
+            return [Lost(_sentence(node, spread.why), spread.everything)] * len(node.results)
 
     def _branch(self, node: Node, states: list[State], seen: Seen) -> Sequence[State]:
         if states[0] is not None:
@@ -114,7 +118,18 @@ class Reach:
         try:
             return _opaque(self, node, [s if isinstance(s, Span) else None for s in states])
         except Spread as spread:
-            return [Lost(f"{node.name} in {node.layer or node.source}: {spread.why}", True)] * len(node.results)
+            return [Lost(_sentence(node, spread.why), everything=True)] * len(node.results)
+
+
+def _sentence(node: Node, why: str) -> str:
+    return f"{node.name} in {node.layer or node.source}: {why}"
+
+
+def _summed(node: Node, operand: int) -> Sequence[int]:
+    """The dimensions of an operand that a node sums over."""
+    if node.op == "dot":
+        return node.params["dimension_numbers"][0][operand]
+    return node.params.get("axes", node.params.get("dimensions")) if node.op == "reduce" else ()
 
 
 def _at(state: State, i: int) -> State:
@@ -144,7 +159,7 @@ def _joined(node: Node, states: list[State]) -> State:
     try:
         return union(spans)
     except Spread as spread:
-        return Lost(f"{node.name} in {node.layer or node.source}: {spread.why}", spread.everything)
+        return Lost(_sentence(node, spread.why), spread.everything)
 
 
 def _same(a: State, b: State) -> bool:
@@ -255,7 +270,7 @@ def _rows(matrix: np.ndarray | None, contracted: Sequence[int], batched: Sequenc
 
 
 def _reduce(_: Reach, node: Node, spans: Spans) -> list[Span | None]:
-    dims = node.params.get("axes", node.params.get("dimensions"))
+    dims = _summed(node, 0)
     shape, ndim = node.operands[0].shape, len(node.results[0].shape)
     seen = [s.over(dims, shape) if s.ndim > ndim or not dims else s.spread_to(ndim, ()) for s in spans if s]
     return [union(seen)] * len(node.results)

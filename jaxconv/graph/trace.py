@@ -17,8 +17,8 @@ from jax.extend import core
 from .kinds import op_of
 from .names import closed_over, path_name, scope_of, source_of
 from .nodes import Graph, Node, Value
-from .origins import name_layers
-from .windows import conv_of, windows_of
+from .origins import complete
+from .windows import windows_of
 
 
 def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
@@ -74,7 +74,7 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
         tuple(outputs),
         jax.tree_util.tree_structure(shapes),
     )
-    name_layers(graph)
+    complete(graph)
     return graph
 
 
@@ -140,7 +140,6 @@ class _Builder:
             layer=scope,
             source=source_of(equation.source_info),
             windows=windows_of(equation),
-            conv=conv_of(equation),
         )
         for result in node.results:
             result.node = node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,21 +10,27 @@ from jax import lax
 
 from ..geometry import SAME, Axis, ConvSpec, Slot, Taps
 from ..lowerings import KINDS
-from ..planner import natural_reading
+from ..planner import possible_readings
 from .nodes import Conv, Window
 
 _SLOTS: dict[str, Slot] = {f"conv_{slot}": slot for slot in KINDS}  # by the names of the primitives
 
 
-def conv_of(equation: Any) -> Conv | None:
-    """The convolution that an equation is; None if it is none, or one of lax that is no slot of ours."""
+def conv_of(equation: Any, *, kernel: bool) -> Conv | None:
+    """The convolution that an equation is; None if it is none, or one of lax that is no slot of ours.
+
+    Args:
+      equation: of a jaxpr.
+      kernel: whether its second operand is known to be a kernel: what covers a whole map could be a gradient.
+    """
     name, params = equation.primitive.name, equation.params
     if name in _SLOTS and isinstance(params.get("spec"), ConvSpec):
         return Conv(_SLOTS[name], params["spec"], params["algorithm"], "jaxconv")
     if equation.primitive is not lax.conv_general_dilated_p:
         return None
-    lhs, rhs = (operand.aval.shape for operand in equation.invars)
-    reading = natural_reading(lhs, rhs, params)
+    found = possible_readings(*(operand.aval.shape for operand in equation.invars), params)
+    found = [r for r in found if not kernel or r.slot != "weight_grad"]
+    reading = min(found, key=lambda r: math.prod(a.kernel for a in r.spec.axes), default=None)
     return reading and Conv(reading.slot, reading.spec, None, "lax")
 
 

@@ -33,7 +33,7 @@ def best_reading(
     Returns:
       The reading and the algorithm's name (None where the result is zeros); None if there is no reading.
     """
-    found = _readings(lhs_shape, rhs_shape, params)
+    found = possible_readings(lhs_shape, rhs_shape, params)
     if not found:
         return None
     natural = min(found, key=_extent)
@@ -46,16 +46,12 @@ def best_reading(
     return best, name
 
 
-def natural_reading(
+def possible_readings(
     lhs_shape: Sequence[int], rhs_shape: Sequence[int], params: dict[str, Any]
-) -> Reading | None:
-    """What a convolution of lax means: the reading with the fewest positions in its kernel; None if there is none."""
-    return min(_readings(lhs_shape, rhs_shape, params), key=_extent, default=None)
-
-
-def _readings(lhs_shape: Sequence[int], rhs_shape: Sequence[int], params: dict[str, Any]) -> list[Reading]:
+) -> list[Reading]:
+    """As `readings`; none of a convolution with a symbolic size."""
     if not all(type(n) is int for n in (*lhs_shape, *rhs_shape, *map(sum, params["padding"]))):
-        return []  # a symbolic size
+        return []
     return readings(lhs_shape, rhs_shape, **params)
 
 
