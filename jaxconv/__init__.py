@@ -11,6 +11,7 @@ from .dropin import installed as installed
 from .dropin import uninstall as uninstall
 from .geometry import Axis as Axis
 from .geometry import ConvSpec as ConvSpec
+from .graph import effective_receptive_field as effective_receptive_field
 from .graph import receptive_field as receptive_field
 from .graph import summary as summary
 from .ops.conv import conv as conv

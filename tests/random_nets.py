@@ -19,7 +19,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class Maker:
-    """Draws layers; parameters are drawn once, so that a network can be applied to inputs of several sizes."""
+    """Draws layers; parameters are drawn once, so that a network takes inputs of several sizes."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ class Maker:
             return lambda x: jaxconv.conv_transpose(
                 x, kernel, stride=stride, padding=padding, dilation=dilation, algorithm="zero_insertion"
             )
-        return lambda x: lax.conv_transpose(x, kernel, stride, "SAME", dilation, _LAYOUT, transpose_kernel=True)
+        return lambda x: lax.conv_transpose(x, kernel, stride, "SAME", dilation, _LAYOUT, True)
 
     def pool(self) -> Net:
         window, stride = (1, self.pick(2, 3), self.pick(1, 2), 1), (1, self.pick(1, 2), 2, 1)
@@ -112,8 +112,12 @@ class Maker:
 
     def loop(self) -> Net:
         kernels = self.kernel(3, 3, 1, 4, 4)
-        conv = lambda x, k: lax.conv_general_dilated(x, k, (1, 1), ((2, 0), (0, 0)), dimension_numbers=_LAYOUT)  # noqa: E731
-        return lambda x: lax.scan(lambda x, k: (conv(x, k), None), x, kernels)[0]
+
+        def step(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, None]:
+            padding = ((2, 0), (0, 0))
+            return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT), None
+
+        return lambda x: lax.scan(step, x, kernels)[0]
 
 
 def net(seed: int, layers: int = 3) -> Net:

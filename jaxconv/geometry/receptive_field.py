@@ -97,7 +97,9 @@ class Taps:
                 q, r = divmod(o, period)
                 found[r].update(i - q * advance for i in row)
             taps = cls(period, advance, tuple(tuple(sorted(row)) for row in found))
-            if all(any(taps(o) == tuple(rows[o]) for o in range(r, len(rows), period)) for r in range(period)):
+            if all(
+                any(taps(o) == tuple(rows[o]) for o in range(r, len(rows), period)) for r in range(period)
+            ):
                 return taps
         return None
 

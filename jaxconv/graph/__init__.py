@@ -1,8 +1,10 @@
-"""A function's jaxpr as a graph of convolutions: what later tools walk, and receptive fields.
+"""A function's jaxpr as a graph of convolutions, and what can be read off it.
 
-`trace` makes the graph; `receptive_field` says what each result sees.
+`trace` makes the graph; `receptive_field` says what each result sees, `summary` what each layer costs.
 """
 
+from .effective import EffectiveField as EffectiveField
+from .effective import effective_receptive_field as effective_receptive_field
 from .field import Field as Field
 from .field import Fields as Fields
 from .field import ReceptiveField as ReceptiveField

@@ -13,7 +13,7 @@ from .nodes import Node
 
 
 def work(node: Node) -> int:
-    """Multiply-adds of a convolution or of a matrix product, without those of padding; 0 for anything else."""
+    """Multiply-adds of a convolution (not those with padding) or of a matrix product; 0 for anything else."""
     if node.conv is not None:
         return multiply_adds(node.conv.spec)
     if node.op == "conv":

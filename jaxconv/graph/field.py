@@ -21,8 +21,8 @@ from .trace import trace
 class Field:
     """Along one axis of the input; `interval` is exact at every position, borders included.
 
-    The other three hold for positions far from the borders, where the pattern of intervals repeats, and for an
-    input of any size along the axis.
+    The other three hold far from the borders, where the pattern of intervals repeats, whatever the size of
+    the input along the axis.
 
     Attributes:
       input_dim: the dimension of the input.

@@ -50,9 +50,11 @@ def _computed(value: Value, nodes: list[Node]) -> np.ndarray:
     def run() -> Any:
         found: dict[Value, Any] = {}
         for node in nodes:
-            operands = [found[v] if v in found else v.data for v in node.operands]
+            operands = [found.get(v, v.data) for v in node.operands]
             results = node.equation.primitive.bind(*operands, **node.params)
-            found |= zip(node.results, results if node.equation.primitive.multiple_results else [results], strict=True)
+            found |= zip(
+                node.results, results if node.equation.primitive.multiple_results else [results], strict=True
+            )
         return found[value] if nodes else value.data
 
     # Compiled by hand, it runs here and now even while another function is traced.

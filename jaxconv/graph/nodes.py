@@ -173,7 +173,7 @@ class Graph:
         return found[0]
 
     def argument_like_data(self) -> Value | None:
-        """The first positional argument that is one array of two or more dimensions; None if there is none."""
+        """The first positional argument that is one array of two or more dimensions, or None."""
         return next((v for v in self.inputs if v.bare and len(v.shape) >= 2), None)
 
     def data(self, wrt: int | None) -> Value:
@@ -187,8 +187,8 @@ class Graph:
         found = self.argument_like_data()
         if found is None:
             raise ValueError(
-                "no argument is one array of two or more dimensions; name the input with wrt=, the position of "
-                "an argument that is one array."
+                "no argument is one array of two or more dimensions; name the input with wrt=, the position "
+                "of an argument that is one array."
             )
         return found
 

@@ -16,7 +16,7 @@ def reshaped(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
     """After a reshape of the array."""
     axis, shape = span.axis, []
     first, last = span.first, span.last
-    before: list[int] = []  # the bounds' dimensions, those that are still to be reshaped written out
+    before: list[int] = []  # the bounds' dimensions, those that are to be reshaped written out
     plan: list[tuple[int, ...]] = []
     advance, new_axis = span.advance, None
     for here, there in _groups(old, new):
@@ -37,12 +37,14 @@ def reshaped(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
             before += sizes
         shape += plan[-1]
     written = [np.broadcast_to(bounds, before).reshape(shape) for bounds in (first, last)]
-    return thinned(dataclasses.replace(span, first=written[0], last=written[1], axis=new_axis, advance=advance))
+    return thinned(
+        dataclasses.replace(span, first=written[0], last=written[1], axis=new_axis, advance=advance)
+    )
 
 
 @dataclasses.dataclass
 class _Turned:
-    """The bounds with the group of the axis written out, its shape before and after, the axis in the group."""
+    """The bounds with a longer period, the shape of the axis' group before and after, the axis in it."""
 
     first: np.ndarray
     last: np.ndarray
@@ -59,7 +61,7 @@ def _turned(span: Span, here: Sequence[int], sizes: Sequence[int], wanted: Seque
     at = here.index(axis)
     if any(n != 1 for n in sizes[:at]):
         raise Spread("it puts rows one after another")
-    if sizes[at] == 1 and math.prod(wanted) != 1 or not wanted:
+    if not wanted or (sizes[at] == 1 and math.prod(wanted) != 1):
         raise Spread("the dimension is dropped")
     place = next((i for i, n in enumerate(wanted) if n != 1), len(wanted) - 1)
     inner = math.prod(wanted[place + 1 :])
@@ -69,9 +71,7 @@ def _turned(span: Span, here: Sequence[int], sizes: Sequence[int], wanted: Seque
     times = inner // math.gcd(period * behind, inner)
     long = span.longer(period * times)
     flat = tuple(period * times if d == axis else n for d, n in zip(here, sizes, strict=True))
-    shape = tuple(
-        math.prod(flat) // inner if i == place else n for i, n in enumerate(wanted)
-    )
+    shape = tuple(math.prod(flat) // inner if i == place else n for i, n in enumerate(wanted))
     return _Turned(long.first, long.last, long.advance, flat, shape, place)
 
 

@@ -3,8 +3,8 @@
 The bounds are arrays of as many dimensions as the array itself, with size 1 along those that make no
 difference. So a convolution, a reshape or a concatenation does to them much what it does to the array.
 
-There are two kinds. With `axis=None` a span has an entry for each position, and what lies beyond a border is
-not there. With an axis it has one period along that dimension, as `geometry.Taps` has, and there are no borders.
+There are two kinds. With `axis=None` a span has an entry for each position, and what lies beyond a border
+is not there. With an axis it has one period along that dimension, as `geometry.Taps` has, and no borders.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Span:
         return dataclasses.replace(self, first=first, last=last, advance=advance)
 
     def over(self, dims: Sequence[int], sizes: Sequence[int], *, keep: bool = False) -> Span:
-        """What all positions along some dimensions see together; the dimensions are dropped, or have size 1."""
+        """What all positions along some dimensions see together; those are dropped, or have size 1."""
         if self.axis in dims and sizes[self.axis] != 1:
             raise Spread("it takes in whole rows", everything=True)
         span = self
@@ -170,9 +170,7 @@ class Span:
             joined = join(moved.reshape(groups, -1, *moved.shape[1:]), 1)
             return np.moveaxis(np.repeat(joined, out // groups, 0), 0, dim)
 
-        return thinned(
-            dataclasses.replace(self, first=met(self.first, np.min), last=met(self.last, np.max))
-        )
+        return thinned(dataclasses.replace(self, first=met(self.first, np.min), last=met(self.last, np.max)))
 
     def longer(self, period: int) -> Span:
         """With a multiple of its period along the axis."""
@@ -202,7 +200,9 @@ def alike(spans: Sequence[Span]) -> list[Span]:
         return list(spans)
     axis = spans[0].axis
     periods = [span.first.shape[axis] for span in spans if span.axis == axis]
-    jumps = {(span.advance * math.lcm(*periods)) // period for span, period in zip(spans, periods, strict=False)}
+    jumps = {
+        (span.advance * math.lcm(*periods)) // period for span, period in zip(spans, periods, strict=False)
+    }
     if len(periods) < len(spans) or len(jumps) > 1:
         raise Spread("branches of different jumps meet")
     return [span.longer(math.lcm(*periods)) for span in spans]

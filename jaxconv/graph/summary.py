@@ -30,8 +30,8 @@ class Row:
       kernel: taps for each axis, then stride, dilation and groups where they are not 1.
       parameters: elements of its floating arrays, running statistics included.
       forward: multiply-adds.
-      backward: multiply-adds of the gradients that training needs: to the parameters and to the input, without
-        the latter where nothing before it has parameters.
+      backward: multiply-adds of the gradients that training needs: that of the parameters, and that of the
+        input unless nothing before it has parameters.
       bytes: least traffic of a forward pass, operands and results.
       field: receptive field of its result; None where it does not depend on the input.
       algorithm: that the planner chooses, for convolutions of lax under `jaxconv.install`.
@@ -109,8 +109,19 @@ class Summary(Sequence[Row]):
         return self._table().html()
 
     def _table(self) -> Table:
-        total = f"{len(self)} layers", "", "", "", "", self.parameters, self.forward, self.backward, self.bytes
-        title = f"{self.parameters:,} parameters, {self.forward:,} multiply-adds forward, {self.backward:,} backward"
+        total = (
+            f"{len(self)} layers",
+            "",
+            "",
+            "",
+            "",
+            self.parameters,
+            self.forward,
+            self.backward,
+            self.bytes,
+        )
+        work = f"{self.forward:,} multiply-adds forward, {self.backward:,} backward"
+        title = f"{self.parameters:,} parameters, {work}"
         return Table(title, COLUMNS, [_cells(row) for row in self.rows], (*total, "", "", ""), self._notes())
 
     def _notes(self) -> list[str]:
@@ -184,8 +195,10 @@ def summary(
       ...     "conv": {"kernel": array(3, 3, 3, 16), "bias": array(16)}, "up": {"kernel": array(2, 2, 8, 16)}
       ... }
       >>> found = summary(f, params, array(1, 32, 32, 3))
-      >>> [(row.layer, row.op, row.kernel, row.parameters, row.forward, row.backward) for row in found]
-      [('conv', 'conv', '3x3 s2', 448, 106032, 106032), ('up', 'conv transpose', '2x2 s2', 512, 131072, 262144)]
+      >>> for row in found:
+      ...     print(row.layer, row.op, row.kernel, row.parameters, row.forward, row.backward)
+      conv conv 3x3 s2 448 106032 106032
+      up conv transpose 2x2 s2 512 131072 262144
       >>> found.parameters, found[1].field.size, str(found[1].field.jump[0])
       (960, (3, 3), '1')
     """
@@ -240,7 +253,11 @@ def _data(node: Node, fields: Fields) -> Value:
 def _kernel(node: Node) -> str:
     if node.conv is not None:
         axes = node.conv.spec.axes
-        values = {"s": [a.stride for a in axes], "d": [a.dilation for a in axes], "g": [node.conv.spec.groups]}
+        values = {
+            "s": [a.stride for a in axes],
+            "d": [a.dilation for a in axes],
+            "g": [node.conv.spec.groups],
+        }
         return " ".join([times(a.kernel for a in axes), *_not_one(values)])
     if node.op == "window":
         taken = [w.operand_dim for w in node.windows]

@@ -67,7 +67,9 @@ class Table:
         except ImportError:
             print(self)
             return
-        table = Rich(title=self.title, caption="\n".join(self.notes), title_justify="left", caption_justify="left")
+        table = Rich(
+            title=self.title, caption="\n".join(self.notes), title_justify="left", caption_justify="left"
+        )
         for name, numeric in zip(self.columns, self._numeric(), strict=True):
             table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
         *rows, total = self._shown()
@@ -75,9 +77,9 @@ class Table:
             table.add_row(*row)
         table.add_section()
         table.add_row(*total, style="bold")
-        console = Console()
         # Cut columns say less than lines that the terminal folds.
-        console.print(table, width=max(console.width, console.measure(table).maximum))
+        needed = Console(width=10_000).measure(table).maximum
+        Console(width=max(Console().width, needed)).print(table)
 
     def __str__(self) -> str:
         """Plain."""

@@ -42,16 +42,19 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
       ValueError: if `fn` is not callable.
 
     Example:
-      >>> x, kernel = jnp.ones((1, 8, 3)), jnp.ones((3, 3, 4))
       >>> def f(x, params):
-      ...     y = jax.lax.conv_general_dilated(x, params["kernel"], (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
-      ...     return jax.nn.relu(y)
-      >>> graph = trace(f, x, {"kernel": kernel})
-      >>> [node.op for node in graph.nodes], graph.nodes[0].conv.spec.axes[0].out, graph.nodes[0].windows[0].taps
-      (['conv', 'elementwise'], 3, Taps(period=1, advance=2, taps=((0, 1, 2),)))
+      ...     return jax.nn.relu(jax.lax.conv(x, params["conv"]["kernel"], (2, 1), "VALID"))
+      >>> graph = trace(f, jnp.ones((1, 3, 8, 5)), {"conv": {"kernel": jnp.ones((4, 3, 3, 1))}})
+      >>> print(graph)
+      conv conv_general_dilated [1, 3, 8, 5], [4, 3, 3, 1] -> [1, 4, 3, 5]  conv
+      elementwise max [1, 4, 3, 5], [] -> [1, 4, 3, 5]  ...
+      >>> graph.nodes[0].conv.slot, graph.nodes[0].windows[0].taps
+      ('forward', Taps(period=1, advance=2, taps=((0, 1, 2),)))
     """
     if not callable(fn):
-        raise ValueError(f"fn={fn!r} of type {type(fn).__name__} must be a function followed by its arguments.")
+        raise ValueError(
+            f"fn={fn!r} of type {type(fn).__name__} must be a function followed by its arguments."
+        )
     leaves, tree = jax.tree_util.tree_flatten_with_path((fn, args, kwargs))
     arrays = [i for i, (_, leaf) in enumerate(leaves) if _is_array(leaf)]
 
@@ -123,7 +126,9 @@ class _Builder:
 
     def _constant(self, data: Any) -> Value:
         if id(data) not in self.constants:
-            value = Value(np.shape(data), jnp.result_type(data), "constant", self.names.get(id(data), ""), data)
+            value = Value(
+                np.shape(data), jnp.result_type(data), "constant", self.names.get(id(data), ""), data
+            )
             self.constants[id(data)] = value
         return self.constants[id(data)]
 
@@ -145,7 +150,9 @@ class _Builder:
             result.node = node
         if op in ("loop", "branch"):
             node.length = equation.params.get("length") if op == "loop" else 1
-            node.bodies = tuple(self._body(closed, outers, scope) for closed, outers in _bodies(equation, operands))
+            node.bodies = tuple(
+                self._body(closed, outers, scope) for closed, outers in _bodies(equation, operands)
+            )
         self.nodes.append(node)
         return node.results
 
@@ -169,7 +176,9 @@ def _called(equation: Any) -> Any:
     if len(found) != 1:
         return None
     closed = found[0] if isinstance(found[0], core.ClosedJaxpr) else core.ClosedJaxpr(found[0], ())
-    same = len(closed.jaxpr.invars) == len(equation.invars) and len(closed.jaxpr.outvars) == len(equation.outvars)
+    same = len(closed.jaxpr.invars) == len(equation.invars) and len(closed.jaxpr.outvars) == len(
+        equation.outvars
+    )
     # A kernel's or a shard's jaxpr is of other shapes.
     fits = same and all(
         inner.aval.shape == outer.aval.shape

@@ -94,7 +94,6 @@ def _reverse(equation: Any) -> Iterator[Window]:
         yield Window(dim, dim, Taps(1, -1, ((last,),)), sums=False)
 
 
-
 _WINDOWS: dict[str, Callable[[Any], Iterator[Window]]] = {
     "conv_forward": _forward,
     "conv_input_grad": _input_grad,
