@@ -87,21 +87,22 @@ class Taps:
         if all(len(row) == size for row in rows):
             return None
         # Half-pixel centres: size / len(rows) is the step; aligned corners: one less of each.
-        for inputs, outputs in ((size, len(rows)), (size - 1, len(rows) - 1)):
-            if inputs < 1 or outputs < 1:
-                continue
-            common = math.gcd(inputs, outputs)
-            period, advance = outputs // common, inputs // common
-            found: list[set[int]] = [set() for _ in range(period)]
-            for o, row in enumerate(rows):
-                q, r = divmod(o, period)
-                found[r].update(i - q * advance for i in row)
-            taps = cls(period, advance, tuple(tuple(sorted(row)) for row in found))
-            if all(
-                any(taps(o) == tuple(rows[o]) for o in range(r, len(rows), period)) for r in range(period)
-            ):
-                return taps
-        return None
+        both = [cls._fitted(rows, size, len(rows)), cls._fitted(rows, size - 1, len(rows) - 1)]
+        return min((taps for taps in both if taps is not None), key=lambda taps: taps.period, default=None)
+
+    @classmethod
+    def _fitted(cls, rows: Sequence[Sequence[int]], inputs: int, outputs: int) -> Taps | None:
+        if inputs < 1 or outputs < 1:
+            return None
+        common = math.gcd(inputs, outputs)
+        period, advance = outputs // common, inputs // common
+        found: list[set[int]] = [set() for _ in range(period)]
+        for o, row in enumerate(rows):
+            q, r = divmod(o, period)
+            found[r].update(i - q * advance for i in row)
+        taps = cls(period, advance, tuple(tuple(sorted(row)) for row in found))
+        whole = (any(taps(o) == tuple(rows[o]) for o in range(r, len(rows), period)) for r in range(period))
+        return taps if all(whole) else None
 
     def __call__(self, o: int) -> tuple[int, ...]:
         """The positions that o touches; o may be any integer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable
@@ -33,8 +34,26 @@ def layer_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def scope_of(outer: str, name_stack: Any) -> str:
-    """The named scopes around an equation, without what transformations and control flow add."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an equation stands.
+
+    Attributes:
+      scope: the named scopes around it.
+      source: file, line and function of the user's code.
+    """
+
+    scope: str = ""
+    source: str = ""
+
+    def of(self, source_info: Any) -> Place:
+        """Of an equation of a function that is called here; a compiled one may have lost its source."""
+        scope = _scope(self.scope, source_info.name_stack)
+        return Place(scope, _source(source_info) or self.source)
+
+
+def _scope(outer: str, name_stack: Any) -> str:
+    """Without what transformations and control flow add."""
     text = str(name_stack)
     while (plain := _TRANSFORM.sub(r"\1", text)) != text:
         text = plain
@@ -44,8 +63,8 @@ def scope_of(outer: str, name_stack: Any) -> str:
     return f"{outer}/{inner}"
 
 
-def source_of(source_info: Any) -> str:
-    """File, line and function of the user's code: the innermost frame that no installed library owns."""
+def _source(source_info: Any) -> str:
+    """The innermost frame that no installed library owns."""
     traceback = getattr(source_info, "traceback", None)
     for frame in traceback.frames if traceback is not None else ():
         if "site-packages" not in frame.file_name and "/jaxconv/" not in frame.file_name:

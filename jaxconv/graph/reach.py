@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,25 +62,28 @@ class Reach:
             return self._branch(node, states, seen)
         if node.op == "concatenate":
             states = _without_borders(node, states)
-        for i, state in enumerate(states):
-            if not isinstance(state, Lost):
-                continue
-            span = self.written_out.get(node.operands[i])
-            everything = isinstance(span, Span) and any(span.first.shape[d] > 1 for d in summed(node, i))
-            if everything and not state.everything:
-                state = Lost(_sentence(node, "it takes in whole rows"), everything=True)
-            return [state] * len(node.results)
+        if (lost := _worst(self._after(node, i, state) for i, state in enumerate(states))) is not None:
+            return [lost] * len(node.results)
         try:
             spans: Any = states
             return RULES.get(node.op, opaque)(self.context, node, spans)
         except Spread as spread:
             return [Lost(_sentence(node, spread.why), spread.everything)] * len(node.results)
 
+    def _after(self, node: Node, operand: int, state: State) -> State:
+        """What does not repeat, and is then summed along where it moves, sees everything."""
+        if not isinstance(state, Lost) or state.everything:
+            return state
+        span = self.written_out.get(node.operands[operand])
+        if isinstance(span, Span) and any(span.first.shape[d] > 1 for d in summed(node, operand)):
+            return Lost(_sentence(node, "it takes in whole rows"), everything=True)
+        return state
+
     def _loop(self, node: Node, states: list[State], seen: Seen) -> Sequence[State]:
         """Round by round; what a round of unknown number makes of the carry is everything."""
         body, scan = node.bodies[0], node.name == "scan"
         skip = 0 if scan else node.params["cond_nconsts"]
-        if not scan and any(states[:skip]):
+        if not scan and _decides(node, states):
             return self._everything(node, states)
         fixed = node.params["num_consts"] if scan else node.params["body_nconsts"]
         carries = node.params["num_carry"] if scan else len(node.results)
@@ -118,8 +121,7 @@ class Reach:
         return [_joined(node, list(column)) for column in zip(*ends, strict=True)]
 
     def _everything(self, node: Node, states: Sequence[State]) -> list[State]:
-        lost = next((s for s in states if isinstance(s, Lost)), None)
-        if lost is not None:
+        if (lost := _worst(states)) is not None:
             return [lost] * len(node.results)
         try:
             return opaque(self.context, node, [s if isinstance(s, Span) else None for s in states])
@@ -127,17 +129,33 @@ class Reach:
             return [Lost(_sentence(node, spread.why), everything=True)] * len(node.results)
 
 
+def _decides(node: Node, states: list[State]) -> bool:
+    """Whether the number of rounds of a `while` depends on the input."""
+    cond, skip = node.params["cond_jaxpr"].jaxpr, node.params["cond_nconsts"]
+    used = {id(v) for equation in cond.eqns for v in equation.invars} | {id(v) for v in cond.outvars}
+    carry = states[skip + node.params["body_nconsts"] :]
+    given = zip(cond.invars, [*states[:skip], *carry], strict=True)
+    return any(state is not None and id(v) in used for v, state in given)
+
+
 def _without_borders(node: Node, states: list[State]) -> list[State]:
-    """Along the axis a piece of more than half says what repeats; the others may be anything local."""
-    dim, length = node.params["dimension"], node.results[0].shape[node.params["dimension"]]
-    main = [s for s, v in zip(states, node.operands, strict=True) if 2 * v.shape[dim] > length]
-    if not main or not isinstance(main[0], Span) or main[0].axis != dim:
+    """Along the axis the longest piece says what repeats; the others may be anything local."""
+    dim = node.params["dimension"]
+    _, longest = max(
+        zip([v.shape[dim] for v in node.operands], states, strict=True), key=lambda pair: pair[0]
+    )
+    if not isinstance(longest, Span) or longest.axis != dim:
         return states
     return [None if isinstance(s, Lost) and not s.everything else s for s in states]
 
 
 def _sentence(node: Node, why: str) -> str:
-    return f"{node.name} in {node.layer or node.source}: {why}"
+    return f"{node.name} in {node.layer or node.source or 'the function'}: {why}"
+
+
+def _worst(states: Iterable[State]) -> Lost | None:
+    """What is lost through several: everything, if that is lost through any."""
+    return max((s for s in states if isinstance(s, Lost)), key=lambda s: s.everything, default=None)
 
 
 def _at(state: State, i: int) -> State:
@@ -151,7 +169,7 @@ def _at(state: State, i: int) -> State:
 
 
 def _stacked(states: list[State]) -> State:
-    lost = next((s for s in states if isinstance(s, Lost)), None)
+    lost = _worst(states)
     spans = [s for s in states if isinstance(s, Span)]
     if lost is not None or not spans:
         return lost
@@ -160,7 +178,7 @@ def _stacked(states: list[State]) -> State:
 
 
 def _joined(node: Node, states: list[State]) -> State:
-    lost = next((s for s in states if isinstance(s, Lost)), None)
+    lost = _worst(states)
     spans = [s for s in states if isinstance(s, Span)]
     if lost is not None or not spans:
         return lost

@@ -115,17 +115,18 @@ def concatenated(spans: Sequence[Span | None], sizes: Sequence[int], dim: int) -
 
 
 def _longest(spans: Sequence[Span | None], sizes: Sequence[int], dim: int) -> Span:
-    """Along the axis itself: pieces that go on as one, or one piece and its borders."""
+    """Along the axis itself: the longest piece, of which the others are the borders."""
     offset, placed = 0, []
     for span, size in zip(spans, sizes, strict=True):
         if span is not None:
             shifted = span.along(dim, Taps(1, 1, ((-offset,),)), size, size, windowed=False)
             placed.append((size, shifted))
         offset += size
-    size, longest = max(placed, key=lambda pair: pair[0])
-    if 2 * size > sum(sizes):
-        return longest
-    same = alike([span for _, span in placed])
+    most = max(sizes)
+    longest = [span for size, span in placed if size == most]
+    if len(longest) == 1:
+        return longest[0]
+    same = alike(longest)
     if all((span.first == same[0].first).all() and (span.last == same[0].last).all() for span in same):
         return same[0]
     raise Spread("unlike pieces are put side by side")

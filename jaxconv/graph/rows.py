@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ def layers(graph: Graph, x: Value) -> list[Layer]:
     """Those that the input `x` passes, in order."""
     found, near = origins(graph), parameters(graph)
     seen = found.of([x])
-    weights = _weights(graph, x)
+    weights = _weights(graph, x, [v for v in _factors(graph) if not found.of([v]) & seen])
     trained = found.of(weights)
     left = near.of(weights)
     rows: list[Layer] = []
@@ -64,18 +65,24 @@ def layers(graph: Graph, x: Value) -> list[Layer]:
     return rows
 
 
-def _weights(graph: Graph, x: Value) -> list[Value]:
+def _factors(graph: Graph) -> Iterator[Value]:
+    """The operands of convolutions and matrix products."""
+    for node, _ in graph.walk():
+        if node.op in ("conv", "dot"):
+            yield from node.operands
+
+
+def _weights(graph: Graph, x: Value, kernels: Sequence[Value]) -> list[Value]:
     """The floating arrays of pytrees and closures, and bare arguments that are a kernel or a vector."""
-    kernels = parameters(graph)
-    used = kernels.of(n.operands[1] for n, _ in graph.walk() if n.op in ("conv", "dot"))
-    used_by_name = {leaf for leaf in kernels.named(used) if leaf.bare}
+    near = parameters(graph)
+    used = near.named(near.of(kernels))
     return [
         v
         for v in graph.inputs
         if v is not x
         and jnp.issubdtype(v.dtype, jnp.inexact)
         and (v.kind == "argument" or isinstance(v.data, jax.Array))
-        and (not v.bare or len(v.shape) <= 1 or v in used_by_name)
+        and (not v.bare or len(v.shape) <= 1 or v in used)
     ]
 
 

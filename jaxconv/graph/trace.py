@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend import core
 
 from .kinds import op_of
-from .names import closed_over, path_name, scope_of, source_of
+from .names import Place, closed_over, path_name
 from .nodes import Graph, Node, Value
 from .origins import complete
 from .windows import windows_of
@@ -70,7 +70,7 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
     names = _parameter_names(fn)
     inputs = [_argument(leaves[i][0], leaves[i][1], names) for i in arrays]
     builder = _Builder(closed_over(fn))
-    outputs = builder.run(closed.jaxpr, closed.consts, inputs, "")
+    outputs = builder.run(closed.jaxpr, closed.consts, inputs, Place())
     graph = Graph(
         (*inputs, *builder.constants.values()),
         tuple(builder.nodes),
@@ -111,8 +111,8 @@ class _Builder:
         self.nodes: list[Node] = []
         self.constants: dict[int, Value] = {} if constants is None else constants
 
-    def run(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Value], scope: str) -> list[Value]:
-        """Adds the nodes of a jaxpr; returns its results."""
+    def run(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Value], place: Place) -> list[Value]:
+        """Adds the nodes of a jaxpr that stands at a place; returns its results."""
         known: dict[Any, Value] = dict(zip(jaxpr.constvars, map(self._constant, consts), strict=True))
         known |= zip(jaxpr.invars, operands, strict=True)
 
@@ -120,7 +120,7 @@ class _Builder:
             return _literal(atom) if isinstance(atom, core.Literal) else known[atom]
 
         for equation in jaxpr.eqns:
-            results = self._add(equation, [read(atom) for atom in equation.invars], scope)
+            results = self._add(equation, [read(atom) for atom in equation.invars], place)
             known |= zip(equation.outvars, results, strict=True)
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -132,18 +132,18 @@ class _Builder:
             self.constants[id(data)] = value
         return self.constants[id(data)]
 
-    def _add(self, equation: Any, operands: list[Value], outer: str) -> Sequence[Value]:
-        scope, op = scope_of(outer, equation.source_info.name_stack), op_of(equation.primitive.name)
+    def _add(self, equation: Any, operands: list[Value], outer: Place) -> Sequence[Value]:
+        place, op = outer.of(equation.source_info), op_of(equation.primitive.name)
         called = _called(equation)
         if op == "opaque" and called is not None:
-            return self.run(called.jaxpr, called.consts, operands, scope)
+            return self.run(called.jaxpr, called.consts, operands, place)
         node = Node(
             op,
             equation,
             tuple(operands),
             tuple(Value(v.aval.shape, getattr(v.aval, "dtype", None), "result") for v in equation.outvars),
-            layer=scope,
-            source=source_of(equation.source_info),
+            layer=place.scope,
+            source=place.source,
             windows=windows_of(equation),
         )
         for result in node.results:
@@ -151,18 +151,18 @@ class _Builder:
         if op in ("loop", "branch"):
             node.length = equation.params.get("length") if op == "loop" else 1
             node.bodies = tuple(
-                self._body(closed, outers, scope) for closed, outers in _bodies(equation, operands)
+                self._body(closed, outers, place) for closed, outers in _bodies(equation, operands)
             )
         self.nodes.append(node)
         return node.results
 
-    def _body(self, closed: Any, outers: Sequence[Value], scope: str) -> Graph:
+    def _body(self, closed: Any, outers: Sequence[Value], place: Place) -> Graph:
         inner = _Builder(self.names, self.constants)
         inputs = [
             Value(v.aval.shape, v.aval.dtype, "argument", outer.name, outer=outer)
             for v, outer in zip(closed.jaxpr.invars, outers, strict=True)
         ]
-        outputs = inner.run(closed.jaxpr, closed.consts, inputs, scope)
+        outputs = inner.run(closed.jaxpr, closed.consts, inputs, place)
         return Graph(tuple(inputs), tuple(inner.nodes), tuple(outputs))
 
 
