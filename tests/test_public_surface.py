@@ -24,18 +24,21 @@ FUNCTIONS = {
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "effective_receptive_field",
     "fold",
     "install",
     "installed",
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
+    "receptive_field",
+    "summary",
     "tune",
     "unfold",
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"interop", "linen", "nn", "testing"}
+MODULES = {"graph", "interop", "linen", "nn", "testing"}
 LAYERS = {
     "CausalConv",
     "CausalConvTranspose",

@@ -50,7 +50,7 @@ class EffectiveField:
         else:
             shown = self.magnitude.sum(tuple(range(2, self.magnitude.ndim)))
             image = axes.imshow(np.sqrt(shown), cmap="magma")
-            axes.figure.colorbar(image, ax=axes, label="√ mean gradient magnitude")
+            axes.figure.colorbar(image, ax=axes, label="√ mean gradient magnitude", fraction=0.046)
             rows, columns = self.box[:2]
             corner = columns.start - 0.5, rows.start - 0.5
             style = {"fill": False, "edgecolor": "tab:cyan", "linewidth": 1.5}
@@ -121,17 +121,19 @@ def effective_receptive_field(
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"the input has dtype {x.dtype}; a gradient needs a floating one.")
     place, shape = _place(position, fields, graph.outputs[0].shape)
-    argument = x.argument
+    argument = x.argument or 0  # a bare one has a position
 
-    def cotangent(x: jax.Array) -> jax.Array:
-        y, pull = jax.vjp(lambda x: fn(*args[:argument], x, *args[argument + 1 :], **kwargs), x)
-        return jnp.abs(pull(jnp.zeros_like(y).at[place].set(1))[0])
+    # Were the cotangent a constant, XLA would fold the part of the gradient that no input changes.
+    @jax.jit
+    def step(key: jax.Array, one: jax.Array) -> jax.Array:
+        drawn = jax.random.normal(key, x.shape, x.dtype)
+        y, pull = jax.vjp(lambda x: fn(*args[:argument], x, *args[argument + 1 :], **kwargs), drawn)
+        return jnp.abs(pull(jnp.zeros_like(y).at[place].set(one.astype(y.dtype)))[0])
 
-    step = jax.jit(lambda key: cotangent(jax.random.normal(key, x.shape, x.dtype)))
     batch = x.shape[0] if 0 not in [f.input_dim for f in fields] else 1
     keys = jax.random.split(jax.random.key(seed), -(-samples // max(batch, 1)))
     others = tuple(d for d in range(len(x.shape)) if d not in [f.input_dim for f in fields])
-    total = np.sum([np.asarray(step(key), np.float64).sum(others) for key in keys], axis=0)
+    total = np.sum([np.asarray(step(key, jnp.ones(())), np.float64).sum(others) for key in keys], axis=0)
     box = tuple(f.interval(o) for f, o in zip(fields, shape, strict=True))
     return EffectiveField(total / (total.sum() or 1), shape, box)
 

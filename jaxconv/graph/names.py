@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from typing import Any
 
 import jax
 
-# Of a path's parts, those that say nothing of the layer: Linen's collections, NNX's variables.
-_SAY_NOTHING = {"value", "params", "batch_stats", "raw_value"}
+# Parts of a path that say nothing of the layer: at its start Linen's collections, at its end NNX's variables.
+_FIRST, _LAST = {"params", "batch_stats"}, {"value", "raw_value"}
 # "transpose(jvp(Net))/conv" is the layer Net/conv.
 _TRANSFORM = re.compile(r"\b\w+\(([^()]*)\)")
 _NO_LAYERS = {"checkpoint", "rematted_computation", "while", "body", "cond", "closed_call"}
@@ -26,7 +27,9 @@ def path_name(path: tuple[Any, ...]) -> str:
       ['Block_0/0/kernel']
     """
     parts = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path]
-    return "/".join(part for part in parts if part not in _SAY_NOTHING)
+    start = 1 if len(parts) > 1 and parts[0] in _FIRST else 0
+    stop = -1 if len(parts) > 1 and parts[-1] in _LAST else None
+    return "/".join(parts[start:stop])
 
 
 def layer_of(name: str) -> str:
@@ -76,10 +79,12 @@ def _source(source_info: Any) -> str:
 def closed_over(fn: Callable[..., Any]) -> dict[int, str]:
     """The names of arrays that a function closes over, by the arrays' ids."""
     found: dict[int, str] = {}
-    while hasattr(fn, "__wrapped__"):  # jit, vmap, functools.wraps
+    while (inner := getattr(fn, "__wrapped__", None)) is not None:  # of jit, vmap, functools.wraps
         found |= _leaves(fn)
-        fn = fn.__wrapped__
-    found |= _leaves(getattr(fn, "__self__", None)) | _leaves(getattr(fn, "func", None))
+        fn = inner
+    if isinstance(fn, functools.partial):
+        return found | _leaves([fn.args, fn.keywords]) | closed_over(fn.func)
+    found |= _leaves(getattr(fn, "__self__", None))
     try:
         variables = inspect.getclosurevars(fn)
     except TypeError:

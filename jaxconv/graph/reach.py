@@ -93,6 +93,7 @@ class Reach:
         if len(lengths) > _ROUNDS:
             return self._everything(node, states)
         rounds: list[Sequence[State]] = []
+        found: Seen = {}
         try:
             for i in reversed(lengths) if node.params.get("reverse") else lengths:
                 slices = [_at(state, i) for state in inputs]
@@ -124,7 +125,7 @@ class Reach:
         if (lost := _worst(states)) is not None:
             return [lost] * len(node.results)
         try:
-            return opaque(self.context, node, [s if isinstance(s, Span) else None for s in states])
+            return [*opaque(self.context, node, [s if isinstance(s, Span) else None for s in states])]
         except Spread as spread:
             return [Lost(_sentence(node, spread.why), everything=True)] * len(node.results)
 

@@ -48,7 +48,7 @@ def layers(graph: Graph, x: Value) -> list[Layer]:
     left = near.of(weights)
     rows: list[Layer] = []
     for node, count in graph.walk():
-        if node.bodies or not found.of(node.operands) & seen:
+        if node.bodies or not node.results or not found.of(node.operands) & seen:
             continue
         met = near.of(v for v in node.operands if not found.of([v]) & seen) & left
         if node.op not in _LAYERS and not met:

@@ -35,7 +35,9 @@ def summed(node: Node, operand: int) -> Sequence[int]:
     """The dimensions of an operand that a node sums over."""
     if node.op == "dot":
         return node.params["dimension_numbers"][0][operand]
-    return node.params.get("axes", node.params.get("dimensions")) if node.op == "reduce" else ()
+    if node.op == "reduce":
+        return node.params["axes"] if "axes" in node.params else node.params["dimensions"]
+    return ()
 
 
 def opaque(context: Context, node: Node, spans: Spans) -> list[Span | None]:

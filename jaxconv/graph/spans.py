@@ -129,7 +129,7 @@ class Span:
 
     def over(self, dims: Sequence[int], sizes: Sequence[int], *, keep: bool = False) -> Span:
         """What all positions along some dimensions see together; those are dropped, or have size 1."""
-        if self.axis in dims and sizes[self.axis] != 1:
+        if self.axis is not None and self.axis in dims and sizes[self.axis] != 1:
             raise Spread("it takes in whole rows", everything=True)
         span = self
         for dim in dims:

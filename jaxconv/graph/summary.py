@@ -33,7 +33,7 @@ class Row:
       backward: multiply-adds of the gradients that training needs: that of the parameters, and that of the
         input unless nothing before it has parameters.
       bytes: least traffic of a forward pass, operands and results.
-      field: receptive field of its result; None where it does not depend on the input.
+      field: receptive field of its result; empty in a loop of unknown length.
       algorithm: that the planner chooses, for convolutions of lax under `jaxconv.install`.
       count: how often it is computed: the rounds of the `scan` it is in, else 1.
     """
@@ -47,7 +47,7 @@ class Row:
     forward: int
     backward: int
     bytes: int
-    field: ReceptiveField | None
+    field: ReceptiveField
     algorithm: str
     count: int = 1
 
@@ -127,7 +127,7 @@ class Summary(Sequence[Row]):
     def _notes(self) -> list[str]:
         """What a column leaves open."""
         found = [f"algorithm: on {self.platform}; in parentheses under jaxconv.install() only"]
-        whole = dict.fromkeys(why for row in self.rows for f in row.field or () if (why := f.why))
+        whole = dict.fromkeys(why for row in self.rows for f in row.field if (why := f.why))
         return found + [f"receptive field: {why}" for why in list(whole)[:1]]
 
 
@@ -138,7 +138,7 @@ COLUMNS = (
 
 
 def _cells(row: Row) -> tuple[str | int, ...]:
-    fields = row.field or ()
+    fields = row.field
     return (
         row.layer if row.count == 1 else f"{row.layer} ({row.count} times)",
         row.op,
@@ -223,7 +223,7 @@ def _row(layer: Layer, fields: Fields, platform: str) -> Row:
         forward=adds,
         backward=adds * layer.gradients,
         bytes=count * (traffic(node) if layer.computes else _scaled(layer, data)),
-        field=fields.of(node.results[0]),
+        field=fields.of(node.results[0]) or ReceptiveField(()),
         algorithm=f"({chosen})" if chosen and node.conv and node.conv.by == "lax" else chosen,
         count=count,
     )

@@ -95,12 +95,13 @@ def _parameter_names(fn: Any) -> list[str]:
 def _argument(path: tuple[Any, ...], leaf: Any, names: Sequence[str]) -> Value:
     """The path starts with 0 for the function itself, 1 for arguments by position, 2 for those by name."""
     of, rest = path[0].idx, path[1:]
-    position = -1 if of == 0 else rest[0].idx if of == 1 else None
-    bare = of == 1 and len(rest) == 1
-    name = path_name(rest if of != 1 else rest[1:])
-    if bare:
-        name = names[position] if position < len(names) else ""
-    return Value(leaf.shape, jnp.dtype(leaf.dtype), "argument", name, argument=position, bare=bare)
+    if of != 1:
+        name = path_name(rest)
+        return Value(leaf.shape, leaf.dtype, "argument", name, argument=-1 if of == 0 else None)
+    position, inner = rest[0].idx, rest[1:]
+    own = names[position] if position < len(names) else ""
+    name = path_name(inner) if inner else own
+    return Value(leaf.shape, leaf.dtype, "argument", name, argument=position, bare=not inner)
 
 
 class _Builder:
@@ -141,7 +142,10 @@ class _Builder:
             op,
             equation,
             tuple(operands),
-            tuple(Value(v.aval.shape, getattr(v.aval, "dtype", None), "result") for v in equation.outvars),
+            tuple(
+                Value(getattr(v.aval, "shape", ()), getattr(v.aval, "dtype", None), "result")
+                for v in equation.outvars
+            ),
             layer=place.scope,
             source=place.source,
             windows=windows_of(equation),

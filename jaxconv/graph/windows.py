@@ -28,7 +28,8 @@ def conv_of(equation: Any, *, kernel: bool) -> Conv | None:
         return Conv(_SLOTS[name], params["spec"], params["algorithm"], "jaxconv")
     if equation.primitive is not lax.conv_general_dilated_p:
         return None
-    found = possible_readings(*(operand.aval.shape for operand in equation.invars), params)
+    lhs, rhs = (operand.aval.shape for operand in equation.invars)
+    found = possible_readings(lhs, rhs, params)
     found = [r for r in found if not kernel or r.slot != "weight_grad"]
     reading = min(found, key=lambda r: math.prod(a.kernel for a in r.spec.axes), default=None)
     return reading and Conv(reading.slot, reading.spec, None, "lax")
