@@ -231,7 +231,7 @@ def test_arguments() -> None:
         assert flip is True
         return {"y": x * scale + options["b"] + table, "z": table}
 
-    graph = trace(fn, np.ones((2, 6)), 0.5, {"b": shaped(6), "name": "n"}, flip=True)
+    graph = trace(fn, np.ones((2, 6), np.float32), 0.5, {"b": shaped(6), "name": "n"}, flip=True)
     assert [(v.kind, v.name, v.argument, v.bare) for v in graph.inputs] == [
         ("argument", "x", 0, True),
         ("argument", "b", 2, False),

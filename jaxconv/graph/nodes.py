@@ -86,6 +86,21 @@ class Conv:
     by: Literal["jaxconv", "lax"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """How a loop's operands are divided, in this order; what is left is gone through, a slice a round.
+
+    Attributes:
+      condition: those that only the condition of a `while` has.
+      constant: those that each round gets as they are.
+      carried: those that each round hands over to the next; they are the first results.
+    """
+
+    condition: int
+    constant: int
+    carried: int
+
+
 @dataclasses.dataclass(eq=False)
 class Node:
     """One operation.
@@ -101,6 +116,7 @@ class Node:
       conv: if it is a convolution that jaxconv knows.
       bodies: of a loop (one) or of a conditional (each branch).
       length: how often a loop runs its body; None if that is not known.
+      parts: of a loop's operands.
     """
 
     op: str
@@ -113,6 +129,7 @@ class Node:
     conv: Conv | None = None
     bodies: tuple[Graph, ...] = ()
     length: int | None = 1
+    parts: Parts | None = None
 
     @property
     def name(self) -> str:

@@ -72,10 +72,9 @@ def _visit(graph: Graph, found: Origins, passes: Callable[[Node], bool]) -> None
 
 def _carried(node: Node, body: Graph, found: Origins) -> bool:
     """Lets a loop's carry depend on what its body makes of it; whether that changed anything."""
-    if node.op != "loop":
+    if node.parts is None:
         return False
-    consts = node.params["num_consts"] if node.name == "scan" else node.params["body_nconsts"]
-    count = node.params["num_carry"] if node.name == "scan" else len(body.outputs)
+    consts, count = node.parts.constant, node.parts.carried
     changed = False
     for inner, result in zip(body.inputs[consts : consts + count], body.outputs[:count], strict=True):
         mask = found.masks.get(inner, 0) | found.of([result])

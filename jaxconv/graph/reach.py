@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .known import Known
-from .nodes import Graph, Node, Value
+from .nodes import Graph, Node, Parts, Value
 from .reshaped import concatenated
 from .rules import RULES, Context, opaque, summed
 from .spans import Span, Spread, union
@@ -81,14 +81,13 @@ class Reach:
 
     def _loop(self, node: Node, states: list[State], seen: Seen) -> Sequence[State]:
         """Round by round; what a round of unknown number makes of the carry is everything."""
-        body, scan = node.bodies[0], node.name == "scan"
-        skip = 0 if scan else node.params["cond_nconsts"]
-        if not scan and _decides(node, states):
+        body, parts = node.bodies[0], node.parts
+        assert parts is not None
+        if node.name == "while" and _decides(node, states, parts):
             return self._everything(node, states)
-        fixed = node.params["num_consts"] if scan else node.params["body_nconsts"]
-        carries = node.params["num_carry"] if scan else len(node.results)
-        consts, carry = states[skip : skip + fixed], states[skip + fixed : skip + fixed + carries]
-        inputs = states[skip + fixed + carries :]
+        start, carries = parts.condition + parts.constant, parts.carried
+        consts, carry = states[parts.condition : start], states[start : start + carries]
+        inputs = states[start + carries :]
         lengths = range(node.length or 1)
         if len(lengths) > _ROUNDS:
             return self._everything(node, states)
@@ -130,12 +129,12 @@ class Reach:
             return [Lost(_sentence(node, spread.why), everything=True)] * len(node.results)
 
 
-def _decides(node: Node, states: list[State]) -> bool:
+def _decides(node: Node, states: list[State], parts: Parts) -> bool:
     """Whether the number of rounds of a `while` depends on the input."""
-    cond, skip = node.params["cond_jaxpr"].jaxpr, node.params["cond_nconsts"]
+    cond = node.params["cond_jaxpr"].jaxpr
     used = {id(v) for equation in cond.eqns for v in equation.invars} | {id(v) for v in cond.outvars}
-    carry = states[skip + node.params["body_nconsts"] :]
-    given = zip(cond.invars, [*states[:skip], *carry], strict=True)
+    carry = states[parts.condition + parts.constant :]
+    given = zip(cond.invars, [*states[: parts.condition], *carry], strict=True)
     return any(state is not None and id(v) in used for v, state in given)
 
 

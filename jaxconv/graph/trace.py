@@ -16,7 +16,7 @@ from jax.extend import core
 
 from .kinds import op_of
 from .names import Place, closed_over, path_name
-from .nodes import Graph, Node, Value
+from .nodes import Graph, Node, Parts, Value
 from .origins import complete
 from .windows import windows_of
 
@@ -154,6 +154,7 @@ class _Builder:
             result.node = node
         if op in ("loop", "branch"):
             node.length = equation.params.get("length") if op == "loop" else 1
+            node.parts = _parts(equation) if op == "loop" else None
             node.bodies = tuple(
                 self._body(closed, outers, place) for closed, outers in _bodies(equation, operands)
             )
@@ -191,12 +192,22 @@ def _called(equation: Any) -> Any:
     return closed if fits else None
 
 
+def _parts(equation: Any) -> Parts:
+    params = equation.params
+    if equation.primitive.name == "while":
+        condition, constant = params["cond_nconsts"], params["body_nconsts"]
+        return Parts(condition, constant, len(equation.outvars))
+    if "num_consts" in params:
+        return Parts(0, params["num_consts"], params["num_carry"])
+    constant, carried, _ = params["ft_in"].unpack()  # as newer JAX has it
+    return Parts(0, len(constant), len(carried))
+
+
 def _bodies(equation: Any, operands: list[Value]) -> list[tuple[Any, list[Value]]]:
     """Each body, and the operands that its arguments are at first."""
     params = equation.params
     if equation.primitive.name == "scan":
         return [(params["jaxpr"], operands)]
     if equation.primitive.name == "while":
-        skipped = params["cond_nconsts"]
-        return [(params["body_jaxpr"], operands[skipped:])]
+        return [(params["body_jaxpr"], operands[params["cond_nconsts"] :])]
     return [(branch, operands[1:]) for branch in params["branches"]]
