@@ -150,7 +150,7 @@ def test_gradients_are_the_slots_that_they_are() -> None:
 
 
 def test_windows() -> None:
-    def taps(fn: Any, *args: Any) -> list[tuple[int, int, Taps, bool]]:
+    def taps(fn: Any, *args: Any) -> list[tuple[int, int, Any, bool]]:
         [node] = [n for n in trace(fn, *args).nodes if n.windows]
         return [(w.operand_dim, w.result_dim, w.taps, w.sums) for w in node.windows]
 
@@ -173,6 +173,21 @@ def test_windows() -> None:
 
     moved = [(a, b, t.advance) for a, b, t, _ in taps(swapped, x, shaped(2, 1, 3, 4))]
     assert moved == [(1, 3, 3), (2, 1, 1)]
+
+
+def test_resizes_are_windows() -> None:
+    """A product with a matrix of the shapes' making, or rows taken by such indices; a dense one is none."""
+    x = shaped(1, 4, 6, 2)
+    graph = trace(lambda x: jax.image.resize(x, (1, 8, 6, 2), "linear"), x)
+    [node] = [node for node in graph.nodes if node.op == "resize"]
+    [window] = node.windows
+    assert node.operands[window.operand].shape == x.shape
+    assert (window.operand_dim, window.taps) == (1, Taps(2, 1, ((-1, 0), (0, 1))))
+    assert window.rows == ((0,), (0, 1), (0, 1), (1, 2), (1, 2), (2, 3), (2, 3), (3,))
+    graph = trace(lambda x: jax.image.resize(x, (1, 4, 3, 2), "nearest"), x)
+    [window] = [w for node in graph.nodes if node.op == "gather" for w in node.windows]
+    assert (window.operand_dim, window.result_dim, window.rows) == (2, 2, ((1,), (3,), (5,)))
+    assert {node.op for node in trace(lambda x: x @ jnp.ones((2, 5)), x).nodes} >= {"dot"}
 
 
 def test_loops_and_branches_keep_their_bodies() -> None:

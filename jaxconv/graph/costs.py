@@ -18,7 +18,7 @@ def work(node: Node) -> int:
         return multiply_adds(node.conv.spec)
     if node.op == "conv":
         return _touches(node)
-    if node.op == "dot":
+    if node.name == "dot_general":
         (contracted, _), _ = node.params["dimension_numbers"]
         return node.results[0].size * math.prod(node.operands[0].shape[d] for d in contracted)
     return 0
@@ -32,6 +32,7 @@ def _touches(node: Node) -> int:
     meeting = kernel.size // (kernel.shape[out] * taps)
     places = result.size
     for w in node.windows:
+        assert w.taps is not None
         size, n = operand.shape[w.operand_dim], result.shape[w.result_dim]
         places = places // n * sum(0 <= i < size for o in range(n) for i in w.taps(o))
     return places * meeting

@@ -35,7 +35,7 @@ _OPS = {
     "branch": "cond",
 }
 _OF = {primitive: op for op, primitives in _OPS.items() for primitive in primitives.split()}
-OPS = (*_OPS, "opaque")
+OPS = (*_OPS, "resize", "opaque")  # a resize is a product with a matrix that shapes alone decide
 
 
 def op_of(primitive: str) -> str:
@@ -43,6 +43,6 @@ def op_of(primitive: str) -> str:
 
     Example:
       >>> op_of("reduce_window_max"), op_of("fft"), len(OPS)
-      ('window', 'opaque', 20)
+      ('window', 'opaque', 21)
     """
     return _OF.get(primitive, "opaque")

@@ -54,19 +54,24 @@ class Value:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """How one dimension of a result moves over one of the first operand.
+    """How one dimension of a result moves over one of an operand.
 
     Attributes:
       operand_dim: of the operand.
-      result_dim: of the result.
-      taps: which positions of the operand a position of the result touches, borders left out.
+      result_dim: of the result; the other dimensions keep their order, but for a convolution's.
+      taps: which positions of the operand a position of the result touches, borders left out; None where they
+        do not repeat.
       sums: whether it is a window in space, as opposed to a slice, or zeros put at the ends.
+      operand: which one.
+      rows: of a resize what each position touches, borders included.
     """
 
     operand_dim: int
     result_dim: int
-    taps: Taps
+    taps: Taps | None
     sums: bool = True
+    operand: int = 0
+    rows: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +117,7 @@ class Node:
       results: likewise.
       layer: the layer it belongs to; see `graph.trace`.
       source: file, line and function of the user's code.
-      windows: of the first operand, one for each dimension over which they move; empty for what has none.
+      windows: one for each dimension over which they move; empty for what has none.
       conv: if it is a convolution that jaxconv knows.
       bodies: of a loop (one) or of a conditional (each branch).
       length: how often a loop runs its body; None if that is not known.

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 
 import jax.numpy as jnp
 
+from .known import Known
 from .names import layer_of
 from .nodes import Graph, Node, Value
+from .resizes import find_resize
 from .windows import conv_of
 
 _ROUNDS = 8  # of a loop, until what its carry depends on is settled
@@ -84,14 +86,15 @@ def _carried(node: Node, body: Graph, found: Origins) -> bool:
 
 
 def complete(graph: Graph) -> None:
-    """Adds to the nodes what takes the whole graph: layers named by their parameters, and convolutions."""
-    found, near = origins(graph), parameters(graph)
+    """Adds to nodes what takes the whole graph: layers named by parameters, convolutions, resizes."""
+    found, near, known = origins(graph), parameters(graph), Known()
     data = found.of(leaf for leaf in [graph.argument_like_data()] if leaf is not None)
     for node, _ in graph.walk():
         apart = [v for v in node.operands if not found.of([v]) & data]
         layers = {layer_of(leaf.name) for leaf in near.named(near.of(apart)) if _is_weight(leaf)}
         if not node.bodies and (name := _common(sorted(layers))):
             node.layer = name
+        find_resize(node, known)
         if node.op == "conv":
             node.conv = conv_of(node.equation, kernel=node.operands[1] in apart)
 

@@ -12,7 +12,7 @@ from .known import Known
 from .nodes import Graph, Node, Parts, Value
 from .reshaped import concatenated
 from .rules import RULES, Context, opaque, summed
-from .spans import Span, Spread, union
+from .spans import WHOLE, Span, Spread, union
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Reach:
             return state
         span = self.written_out.get(node.operands[operand])
         if isinstance(span, Span) and any(span.first.shape[d] > 1 for d in summed(node, operand)):
-            return Lost(_sentence(node, "it takes in whole rows"), everything=True)
+            return Lost(_sentence(node, WHOLE), everything=True)
         return state
 
     def _loop(self, node: Node, states: list[State], seen: Seen) -> Sequence[State]:

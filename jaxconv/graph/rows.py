@@ -12,7 +12,7 @@ from .nodes import Graph, Node, Value
 from .origins import origins, parameters
 
 # Operations that are layers by themselves; all others are a layer only if they have parameters.
-_LAYERS = ("conv", "dot", "window", "opaque")
+_LAYERS = ("conv", "dot", "resize", "window", "opaque")
 
 
 @dataclasses.dataclass(eq=False)

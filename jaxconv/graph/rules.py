@@ -56,18 +56,19 @@ def _elementwise(_: Context, node: Node, spans: Spans) -> list[Span | None]:
 
 
 def _windowed(_: Context, node: Node, spans: Spans) -> list[Span | None]:
-    operand, result = node.operands[0].shape, node.results[0].shape
-    seen = []
+    seen: list[Span] = []
     for i, span in enumerate(spans):
         if span is None:
             continue
-        if i and span.ndim == 0:  # what a border is filled with
-            seen.append(span.spread_to(len(result), ()))
+        if span.ndim == 0:  # what a border is filled with
+            seen.append(span.spread_to(len(node.results[0].shape), ()))
             continue
         for w in node.windows:
-            span = span.along(
-                w.operand_dim, w.taps, operand[w.operand_dim], result[w.result_dim], windowed=w.sums
-            )
+            sizes = node.operands[i].shape[w.operand_dim], node.results[0].shape[w.result_dim]
+            span = span.along(w.operand_dim, w.taps, *sizes, windowed=w.sums, rows=w.rows)
+            order = [d for d in range(span.ndim) if d != w.operand_dim]
+            order.insert(w.result_dim, w.operand_dim)
+            span = span.transposed(order)
         seen.append(span)
     return [union(seen)] * len(node.results)
 
@@ -108,44 +109,20 @@ def _all_of(span: Span, shape: Sequence[int], ndim: int) -> Span:
     return span.over(range(span.ndim), shape).spread_to(ndim, ())
 
 
-def _dot(context: Context, node: Node, spans: Spans) -> list[Span | None]:
+def _dot(_: Context, node: Node, spans: Spans) -> list[Span | None]:
     (contracted, batched), found = node.params["dimension_numbers"], []
-    ndim = len(node.results[0].shape)
-    free = [
-        len(v.shape) - len(c) - len(b) for v, c, b in zip(node.operands, contracted, batched, strict=True)
-    ]
+    ndim, batch = len(node.results[0].shape), len(batched[0])
     for side, span in enumerate(spans):
         if span is None:
             continue
         shape = node.operands[side].shape
-        mine = [d for d in range(len(shape)) if d not in (*contracted[side], *batched[side])]
-        start = len(batched[0]) + (free[0] if side else 0)
-        rows = _rows(context.known(node.operands[1 - side]), contracted[1 - side], batched[1 - side])
-        places = [*range(len(batched[side])), *range(start, start + len(mine))]
-        if rows is None:
-            order = [*batched[side], *mine, *contracted[side]]
-            kept = span.transposed(order).over(
-                range(len(order) - len(contracted[side]), len(order)), [shape[d] for d in order]
-            )
-        else:
-            dim, far = contracted[side][0], span.axis == contracted[side][0]
-            taps = Taps.fit(rows, shape[dim]) if far else Taps(len(rows), 0, rows)
-            if far and taps is None and all(len(row) == shape[dim] for row in rows):
-                raise Spread("it takes in whole rows", everything=True)
-            kept = span.along(dim, taps, shape[dim], len(rows)).transposed([*batched[side], *mine, dim])
-            places.append(len(batched[0]) + (0 if side else free[0]))
-        found.append(kept.spread_to(ndim, places))
+        free = [d for d in range(len(shape)) if d not in (*contracted[side], *batched[side])]
+        order = [*batched[side], *free, *contracted[side]]
+        sums = range(batch + len(free), len(order))
+        kept = span.transposed(order).over(sums, [shape[d] for d in order])
+        start = ndim - len(free) if side else batch
+        found.append(kept.spread_to(ndim, [*range(batch), *range(start, start + len(free))]))
     return [union(found)]
-
-
-def _rows(
-    matrix: np.ndarray | None, contracted: Sequence[int], batched: Sequence[int]
-) -> tuple[tuple[int, ...], ...] | None:
-    """Which positions each result of a known matrix touches; None for what is no matrix."""
-    if matrix is None or matrix.ndim != 2 or len(contracted) != 1 or batched:
-        return None
-    turned = np.moveaxis(matrix, contracted[0], 1) != 0
-    return tuple(tuple(np.flatnonzero(row).tolist()) for row in turned)
 
 
 def _reduce(_: Context, node: Node, spans: Spans) -> list[Span | None]:
@@ -219,34 +196,15 @@ def _dynamic_slice(context: Context, node: Node, spans: Spans) -> list[Span | No
 
 
 def _gather(context: Context, node: Node, spans: Spans) -> list[Span | None]:
-    """Rows taken along one dimension by known indices; anything else is opaque."""
-    span, numbers = spans[0], node.params["dimension_numbers"]
-    indices, shape = context.known(node.operands[1]), node.operands[0].shape
-    dims, collapsed = numbers.start_index_map, numbers.collapsed_slice_dims
-    whole = all(n == (1 if d in dims else shape[d]) for d, n in enumerate(node.params["slice_sizes"]))
-    if (
-        span is None
-        or indices is None
-        or len(dims) != 1
-        or dims != collapsed
-        or indices.ndim != 2
-        or not whole
-    ):
-        return opaque(context, node, spans)
-    dim, size = dims[0], shape[dims[0]]
-    rows = tuple((min(max(int(i), 0), size - 1),) for i in indices[:, 0])
-    taps = Taps.fit(rows, size) if span.axis == dim else Taps(len(rows), 0, rows)
-    taken = span.along(dim, taps, size, len(rows))
-    at = next(d for d in range(len(shape)) if d not in numbers.offset_dims)
-    rest = [d for d in range(len(shape)) if d != dim]
-    rest.insert(at, dim)
-    return [taken.transposed(rest)]
+    """Rows taken by known indices; anything else is opaque."""
+    return (_windowed if node.windows else opaque)(context, node, spans)
 
 
 RULES: dict[str, Rule] = {
     "conv": _conv,
     "dot": _dot,
     "window": _windowed,
+    "resize": _windowed,
     "pad": _windowed,
     "slice": _windowed,
     "reverse": _windowed,

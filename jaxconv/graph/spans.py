@@ -18,6 +18,7 @@ import numpy as np
 
 from ..geometry import Taps, combined
 
+WHOLE = "it takes in whole rows"
 NOTHING = 2**40  # of a position that sees nothing, `first` is this and `last` minus this
 
 
@@ -79,7 +80,16 @@ class Span:
             self, first=np.where(gone, NOTHING, first), last=np.where(gone, -NOTHING, last)
         )
 
-    def along(self, dim: int, taps: Taps | None, size: int, out: int, *, windowed: bool = True) -> Span:
+    def along(
+        self,
+        dim: int,
+        taps: Taps | None,
+        size: int,
+        out: int,
+        *,
+        windowed: bool = True,
+        rows: tuple[tuple[int, ...], ...] | None = None,
+    ) -> Span:
         """After a window along one dimension.
 
         Args:
@@ -88,11 +98,13 @@ class Span:
           size: of the dimension.
           out: of the result's.
           windowed: whether it is one in space.
+          rows: what each position of the result touches, where the pattern does not say it at the borders.
         """
         if dim == self.axis:
             if taps is None:
                 raise Spread("its windows do not repeat")
             return dataclasses.replace(self._repeating(dim, taps), windowed=self.windowed or windowed)
+        taps = taps if rows is None else Taps(out, 0, rows)
         if self.first.shape[dim] != size or taps is None:
             return self
         shape = [*self.first.shape]
@@ -130,7 +142,7 @@ class Span:
     def over(self, dims: Sequence[int], sizes: Sequence[int], *, keep: bool = False) -> Span:
         """What all positions along some dimensions see together; those are dropped, or have size 1."""
         if self.axis is not None and self.axis in dims and sizes[self.axis] != 1:
-            raise Spread("it takes in whole rows", everything=True)
+            raise Spread(WHOLE, everything=True)
         span = self
         for dim in dims:
             first, last = span.first.min(dim, keepdims=True), span.last.max(dim, keepdims=True)

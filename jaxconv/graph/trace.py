@@ -92,7 +92,7 @@ def _parameter_names(fn: Any) -> list[str]:
         return []
 
 
-def _argument(path: tuple[Any, ...], leaf: Any, names: Sequence[str]) -> Value:
+def _argument(path: tuple[Any, ...], leaf: Any, names: list[str]) -> Value:
     """The path starts with 0 for the function itself, 1 for arguments by position, 2 for those by name."""
     of, rest = path[0].idx, path[1:]
     if of != 1:
