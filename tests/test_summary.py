@@ -182,11 +182,8 @@ def test_tables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         ("9x8", "4x2"), ("13x10", "2x1"), ("13x10", "2x1"), ("all", "-"),
     ]  # fmt: skip
     lines = str(found).splitlines()
-    assert (
-        lines[0]
-        == f"{found.parameters:,} parameters, {found.forward:,} multiply-adds forward, "
-        f"{found.backward:,} backward"
-    )
+    work = f"{found.forward:,} multiply-adds forward, {found.backward:,} backward"
+    assert lines[0] == f"{found.parameters:,} parameters, {work}"
     assert len({len(line) for line in lines[1:4]}) == 2
     page = found.to_html()
     assert page.count("<tr>") == len(found) + 2
