@@ -1,6 +1,7 @@
 """Differentiable convolutions for JAX, right in every convention and fast in every gradient."""
 
 from . import filters as filters
+from . import graph as graph
 from . import interop as interop
 from . import linen as linen
 from . import nn as nn
@@ -11,6 +12,9 @@ from .dropin import installed as installed
 from .dropin import uninstall as uninstall
 from .geometry import Axis as Axis
 from .geometry import ConvSpec as ConvSpec
+from .graph import effective_receptive_field as effective_receptive_field
+from .graph import receptive_field as receptive_field
+from .graph import summary as summary
 from .ops.conv import conv as conv
 from .ops.conv import conv_input_grad as conv_input_grad
 from .ops.conv import conv_transpose as conv_transpose

@@ -54,14 +54,53 @@ def _parser() -> argparse.ArgumentParser:
     targets.add_argument("--install", action="store_true", help="as it is under jaxconv.install()")
     targets.add_argument("--hlo", type=Path, metavar="FILE", help="write the compiled program there")
     targets.set_defaults(run=_targets)
+    summary = commands.add_parser(
+        "summary",
+        help="what a model costs, layer by layer",
+        description="For each layer of a function: shapes, parameters, multiply-adds forward and backward, "
+        "bytes, receptive field, and the algorithm that jaxconv chooses. Nothing runs.",
+        epilog="example: jaxconv summary model.py:net 'f32[1,224,224,3]'",
+    )
+    summary.add_argument("function", metavar="FILE.py:FUNCTION", help="a function or a model")
+    summary.add_argument("shapes", nargs="*", metavar="SHAPE", help="of each argument, as f32[8,56,56,64]")
+    summary.add_argument(
+        "--wrt", type=int, metavar="N", help="which argument is the input, from 0; by default the first"
+    )
+    summary.add_argument("--platform", help="for the algorithms: cpu (the default), cuda, rocm or tpu")
+    summary.add_argument("--html", type=Path, metavar="FILE", help="write the table there as a page")
+    summary.add_argument("--csv", type=Path, metavar="FILE", help="write the exact numbers there")
+    summary.set_defaults(run=_summary)
     return parser
 
 
-def _targets(args: argparse.Namespace) -> None:
+def _use_cpu() -> None:
+    """Nothing runs, and the device's plugin would look for the device."""
     import jax
 
     if not jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update("jax_platforms", "cpu")  # the device's plugin would look for the device
+        jax.config.update("jax_platforms", "cpu")
+
+
+def _summary(args: argparse.Namespace) -> None:
+    _use_cpu()
+    from . import graph
+    from .targets.shapes import parse_shapes
+
+    fn = load(args.function)
+    try:
+        shapes = parse_shapes(args.shapes, "h100")
+        found = graph.summary(fn, *shapes, wrt=args.wrt, platform=args.platform)
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise Refused(f"{kind}{error}") from error
+    found.show()
+    for path, text in ((args.html, found.to_html), (args.csv, found.to_csv)):
+        if path:
+            path.write_text(text())
+
+
+def _targets(args: argparse.Namespace) -> None:
+    _use_cpu()
     from . import dropin, targets
     from .targets.shapes import parse_shapes
 

@@ -27,6 +27,7 @@ FUNCTIONS = {
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "effective_receptive_field",
     "fold",
     "from_subpixel",
     "install",
@@ -39,12 +40,15 @@ FUNCTIONS = {
     "plan",
     "resize",
     "to_subpixel",
+    "receptive_field",
+    "summary",
     "tune",
     "unfold",
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
 MODULES = {"filters", "interop", "linen", "nn", "testing"}
+MODULES = {"graph", "interop", "linen", "nn", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",

@@ -7,5 +7,8 @@ from .cost import multiply_adds as multiply_adds
 from .padding import Padding as Padding
 from .padding import normalize as normalize
 from .padding import normalize_transposed as normalize_transposed
+from .receptive_field import SAME as SAME
+from .receptive_field import Taps as Taps
+from .receptive_field import combined as combined
 from .spec import ConvSpec as ConvSpec
 from .spec import Slot as Slot

@@ -33,9 +33,7 @@ def best_reading(
     Returns:
       The reading and the algorithm's name (None where the result is zeros); None if there is no reading.
     """
-    if not all(type(n) is int for n in (*lhs_shape, *rhs_shape, *map(sum, params["padding"]))):
-        return None  # a symbolic size
-    found = readings(lhs_shape, rhs_shape, **params)
+    found = possible_readings(lhs_shape, rhs_shape, params)
     if not found:
         return None
     natural = min(found, key=_extent)
@@ -46,6 +44,15 @@ def best_reading(
             if seconds is not None and theirs is not None and theirs < WORTH * seconds - LEAST:
                 best, name = other, their_name
     return best, name
+
+
+def possible_readings(
+    lhs_shape: Sequence[int], rhs_shape: Sequence[int], params: dict[str, Any]
+) -> list[Reading]:
+    """As `readings`; none of a convolution with a symbolic size."""
+    if not all(type(n) is int for n in (*lhs_shape, *rhs_shape, *map(sum, params["padding"]))):
+        return []
+    return readings(lhs_shape, rhs_shape, **params)
 
 
 def _extent(reading: Reading) -> tuple[int, int]:
