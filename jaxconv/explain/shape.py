@@ -63,7 +63,7 @@ def choices(size: int, output_size: int, *, bounds: Bounds = Bounds(), transpose
 
     Example:
       >>> bounds = Bounds(kernels=[3], strides=[2])
-      >>> choices(16, 32, bounds=bounds, transposed=True).choices[1]
+      >>> choices(16, 32, bounds=bounds, transposed=True).choices[0]
       Choice(kernel=3, stride=2, dilation=1, lo=1, hi=1, output_padding=1)
       >>> print(choices(32, 20, bounds=bounds))
       32 -> 20 by a convolution: impossible within these bounds.
