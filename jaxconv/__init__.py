@@ -1,5 +1,6 @@
 """Differentiable convolutions for JAX, right in every convention and fast in every gradient."""
 
+from . import explain as explain
 from . import interop as interop
 from . import linen as linen
 from . import nn as nn

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .explain import commands as commands_of_explain
+
 
 class Refused(Exception):
     """What the user has to change; the message is all that is printed."""
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        (args.run if "run" in args else _explain)(args)
     except Refused as refusal:
         print(f"jaxconv {args.command}: {refusal}", file=sys.stderr)
         return 1
@@ -54,7 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     targets.add_argument("--install", action="store_true", help="as it is under jaxconv.install()")
     targets.add_argument("--hlo", type=Path, metavar="FILE", help="write the compiled program there")
     targets.set_defaults(run=_targets)
+    commands_of_explain.add_to(commands)
     return parser
+
+
+def _explain(args: argparse.Namespace) -> None:
+    try:
+        args.explain(args)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _targets(args: argparse.Namespace) -> None:

@@ -8,5 +8,6 @@ from .draw import draw as draw
 from .groups import groups as groups
 from .layer import layer as layer
 from .matrix import draw_matrix as draw_matrix
+from .page import page as page
 from .shape import choices as choices
 from .shape import report as report

@@ -57,5 +57,5 @@ def _cell(x: float, y: float, count: int, most: int) -> list[Mark]:
     marks: list[Mark] = [Box(x + 1, y + 1, CELL - 2, CELL - 2, "", "line")]
     if count:
         part = (CELL - 2) * count / most
-        marks.append(Box(x + 1, y + 1 + CELL - 2 - part, CELL - 2, part, "blue-fill", "blue"))
+        marks.append(Box(x + 1, y + 1 + CELL - 2 - part, CELL - 2, part, "blue-fill"))
     return [*marks, Words(x + CELL / 2, y + CELL / 2, str(count), size=12)]

@@ -56,7 +56,7 @@ class Grouped:
         names = ("out/groups", "in") if self.transposed else ("in/groups", "out")
         lines = [
             f"{self.in_channels} -> {self.out_channels} channels in {self.groups} groups",
-            f"jaxconv, Flax, Keras: (*k, {names[0]}, {names[1]}) = (*k, {inner}, {n})",
+            f"{_homes(self)}: (*k, {names[0]}, {names[1]}) = (*k, {inner}, {n})",
             f"PyTorch, ONNX: ({names[1]}, {names[0]}, *k) = ({n}, {inner}, *k)",
         ]
         for s in self.slices:
@@ -103,6 +103,11 @@ def groups(in_channels: int, out_channels: int, groups: int, *, transposed: bool
     return Grouped(in_channels, out_channels, groups, transposed, tuple(slices))
 
 
+def _homes(grouped: Grouped) -> str:
+    """Who stores the window first; the layers of Flax and Keras have no transposed groups."""
+    return "jaxconv" if grouped.transposed else "jaxconv, Flax, Keras"
+
+
 def _listed(channels: tuple[int, ...]) -> str:
     return ", ".join(map(str, channels))
 
@@ -132,7 +137,7 @@ def _scene(grouped: Grouped) -> Scene:
             ]
     shared_name, own_name = ("out", "in") if grouped.transposed else ("in", "out")
     x = right + _W + 70
-    marks.append(Words(x, MARGIN + 26, f"jaxconv, Flax, Keras: (*k, {inner}, {n})", "muted", 12, "start"))
+    marks.append(Words(x, MARGIN + 26, f"{_homes(grouped)}: (*k, {inner}, {n})", "muted", 12, "start"))
     marks += [Words(x + (c + 0.5) * _W, top - 14, f"{own_name} {c}", "muted", 11) for c in range(n)]
     y = top + inner * _H + 58
     marks.append(Words(x, y - 32, f"PyTorch, ONNX: ({n}, {inner}, *k)", "muted", 12, "start"))

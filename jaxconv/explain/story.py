@@ -141,7 +141,8 @@ def _subpixel(layer: Layer) -> Story:
     target = _side("output", layer.out_channels, layer.groups, None, [range(a.size) for a in layer.axes])
     if layer.groups == 1:
         phases = tuple(a.stride for a in layer.axes)
-        target = dataclasses.replace(target, tints=(0,) * layer.out_channels, phases=phases)
+        name = "output, a colour for each phase"
+        target = dataclasses.replace(target, name=name, tints=(0,) * layer.out_channels, phases=phases)
     return Story(headline(layer, "subpixel"), source, target, _gather(layer, source, _inverse, by_phase=True))
 
 

@@ -13,12 +13,13 @@ _DASH = ' stroke-dasharray="4 3"'
 
 def svg(scene: Scene, theme: Theme = "auto") -> str:
     """The whole document; "auto" follows the viewer's preference, and is light where nobody asks."""
+    title = scene.title.replace("\n", ", ")
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}" '
         f'width="{_n(scene.width)}" height="{_n(scene.height)}" font-family="{FONT}" role="img" '
-        f"aria-label={quoteattr(scene.title)}>"
+        f"aria-label={quoteattr(title)}>"
     )
-    words = f"<title>{escape(scene.title)}</title><desc>{escape(scene.description)}</desc>"
+    words = f"<title>{escape(title)}</title><desc>{escape(scene.description)}</desc>"
     style = f"<style>{dark_rules()}</style>" if theme == "auto" else ""
     paper = Box(0, 0, scene.width, scene.height, "paper")
     return "\n".join([head, words + style, *elements([paper, *scene.marks], theme), "</svg>\n"])
