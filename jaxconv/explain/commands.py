@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..geometry import Bounds
+from ..geometry.padding import per_axis
 from .animate import animate
 from .calls import calls
 from .coverage import draw_coverage
@@ -16,29 +17,32 @@ from .groups import groups
 from .layer import Layer, layer
 from .matrix import draw_matrix
 from .page import page
-from .shape import choices, report
+from .shape import Answer, choices, report
 
 
 def add_to(commands: Any) -> None:
-    """Adds the three commands to argparse's subparsers; each has a function `explain` that takes the arguments."""
+    """Adds the three commands to argparse's subparsers; `explain` of the arguments is what to call."""
     shape = commands.add_parser(
         "shape",
         help="sizes of a convolution, both ways, and the call in five libraries",
-        description="With parameters: sizes with the formula worked out, cost, and the call in PyTorch, TensorFlow, "
-        "Keras, Flax and jaxconv. With --output: all parameters that lead from one size to the other, or why none do.",
+        description="With parameters: sizes with the formula worked out, cost, and the call in PyTorch, "
+        "TensorFlow, Keras, Flax and jaxconv. With --output: all parameters that lead from "
+        "one size to the other, or why none do.",
         epilog="examples: jaxconv shape 32,32 --kernel 3 --stride 2 --padding 1     "
         "jaxconv shape 16 --output 32 --transposed --kernel 3 --stride 2",
     )
     _layer_options(shape)
     shape.add_argument("--output", metavar="N", type=_ints, help="wanted size: what leads there?")
     for name, usual in (("kernel", 7), ("stride", 4), ("dilation", 1), ("padding", 3)):
-        shape.add_argument(f"--max-{name}", type=int, default=usual, help=f"with --output; {usual} by default")
+        shape.add_argument(
+            f"--max-{name}", type=int, default=usual, help=f"with --output; {usual} by default"
+        )
     shape.set_defaults(explain=_shape)
     pictures = commands.add_parser(
         "draw",
         help="a picture or animation of a convolution",
         description="Draws a convolution: .svg and .png are pictures, .gif and .html animations.",
-        epilog="example: jaxconv draw 5,5 --kernel 3 --stride 2 --transposed --method subpixel --out phases.gif",
+        epilog="example: jaxconv draw 5,5 --kernel 3 --stride 2 --transposed --method subpixel --out a.gif",
     )
     _layer_options(pictures)
     pictures.add_argument("--out", type=Path, required=True, metavar="FILE", help=".svg, .png, .gif or .html")
@@ -46,20 +50,30 @@ def add_to(commands: Any) -> None:
     pictures.add_argument("--method", help="of a transposed one: overlap_add, zero_insertion or subpixel")
     pictures.add_argument("--at", type=int, help="the step that a picture shows")
     pictures.add_argument(
-        "--theme", choices=["auto", "light", "dark"], default="auto", help="auto: as the viewer likes, where that is possible"
+        "--theme",
+        choices=["auto", "light", "dark"],
+        default="auto",
+        help="auto: as the viewer likes, where that is possible",
     )
     pictures.set_defaults(explain=_draw)
-    play = commands.add_parser("page", help="an HTML page to play with", description="Writes the page to play with.")
+    play = commands.add_parser(
+        "page", help="an HTML page to play with", description="Writes the page to play with."
+    )
     play.add_argument("--out", type=Path, default=Path("convolution.html"), metavar="FILE")
     play.set_defaults(explain=_page)
 
 
 def _layer_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("size", type=_ints, metavar="SIZE", help="of the input: 32, or 32,48 for two dimensions")
+    parser.add_argument(
+        "size", type=_ints, metavar="SIZE", help="of the input: 32, or 32,48 for two dimensions"
+    )
     parser.add_argument("--kernel", type=_ints, metavar="K", help="taps: 3, or one for each dimension: 3,5")
     parser.add_argument("--stride", type=_ints, metavar="S")
     parser.add_argument(
-        "--padding", type=_padding, metavar="P", help="1, or 1:2 for the front and the back, or same, valid, full, causal"
+        "--padding",
+        type=_padding,
+        metavar="P",
+        help="1, or 1:2 for the front and the back, or same, valid, full, causal",
     )
     parser.add_argument("--dilation", type=_ints, metavar="D")
     parser.add_argument("--groups", type=int, default=1, metavar="G")
@@ -75,9 +89,9 @@ def _layer(args: argparse.Namespace) -> Layer:
     return layer(
         args.size,
         args.kernel,
-        stride=args.stride or 1,
-        padding=args.padding or 0,
-        dilation=args.dilation or 1,
+        stride=1 if args.stride is None else args.stride,
+        padding=0 if args.padding is None else args.padding,
+        dilation=1 if args.dilation is None else args.dilation,
         groups=args.groups,
         in_channels=inner,
         out_channels=outer,
@@ -87,11 +101,18 @@ def _layer(args: argparse.Namespace) -> Layer:
 
 
 def _shape(args: argparse.Namespace) -> None:
-    if args.output is not None:
-        _backwards(args)
-        return
-    described = _layer(args)
-    print(report(described))
+    if args.output is None:
+        described = _layer(args)
+        print(report(described))
+        if not all(described.out):
+            return
+    else:
+        answers = _answers(args)
+        print("\n\n".join(dict.fromkeys(map(str, answers))))
+        if not all(answer.choices for answer in answers):
+            return
+        described = _first(args, answers)
+        print("\nThe first of them:")
     for call in calls(described):
         note = f"   # {call.note}" if call.note else ""
         print(f"\n{call.library}:{note}")
@@ -99,31 +120,44 @@ def _shape(args: argparse.Namespace) -> None:
             print(f"  {line}")
 
 
-def _backwards(args: argparse.Namespace) -> None:
-    """Each axis by itself; equal axes once."""
-    sizes, wanted = _listed(args.size), _listed(args.output)
-    if len(wanted) == 1:
-        wanted *= len(sizes)
-    if len(wanted) != len(sizes):
-        raise ValueError(f"--output has {len(wanted)} sizes for {len(sizes)} dimensions.")
-    given = [_per_axis(v, len(sizes)) for v in (args.kernel, args.stride, args.dilation)]
-    answers: dict[str, None] = {}
-    for i, (size, out) in enumerate(zip(sizes, wanted, strict=True)):
-        kernel, stride, dilation = (values[i] for values in given)
-        found = choices(
+def _answers(args: argparse.Namespace) -> list[Answer]:
+    """What leads to --output, for each axis by itself."""
+    sizes = (args.size,) if isinstance(args.size, int) else args.size
+    wanted = per_axis(args.output, len(sizes), "--output")
+    given = []
+    for name in ("kernel", "stride", "dilation"):
+        fixed, most = getattr(args, name), getattr(args, f"max_{name}")
+        usual = [range(1, most + 1)] * len(sizes)
+        given.append(usual if fixed is None else [[n] for n in per_axis(fixed, len(sizes), f"--{name}")])
+    return [
+        choices(
             size,
             out,
             bounds=Bounds(
-                kernels=[kernel] if kernel else range(1, args.max_kernel + 1),
-                strides=[stride] if stride else range(1, args.max_stride + 1),
-                dilations=[dilation] if dilation else range(1, args.max_dilation + 1),
-                paddings=range(args.max_padding + 1),
-                output_paddings=range(max(args.max_stride, args.max_dilation, stride or 1, dilation or 1)),
+                kernels, strides, dilations, range(args.max_padding + 1), range(max(*strides, *dilations))
             ),
             transposed=args.transposed,
         )
-        answers[str(found)] = None
-    print("\n\n".join(answers))
+        for size, out, kernels, strides, dilations in zip(sizes, wanted, *given, strict=True)
+    ]
+
+
+def _first(args: argparse.Namespace, answers: list[Answer]) -> Layer:
+    """The layer of the first choice along each axis."""
+    each = [answer.choices[0] for answer in answers]
+    inner, outer = args.channels
+    return layer(
+        [answer.size for answer in answers],
+        [c.kernel for c in each],
+        stride=[c.stride for c in each],
+        padding=[(c.lo, c.hi) for c in each],
+        dilation=[c.dilation for c in each],
+        groups=args.groups,
+        in_channels=inner,
+        out_channels=outer,
+        transposed=args.transposed,
+        output_padding=[c.output_padding for c in each],
+    )
 
 
 def _draw(args: argparse.Namespace) -> None:
@@ -170,13 +204,3 @@ def _padding(text: str) -> Any:
 def _channels(text: str) -> tuple[int, int]:
     inner, outer = text.split(":")
     return int(inner), int(outer)
-
-
-def _listed(value: int | tuple[int, ...]) -> list[int]:
-    return [value] if isinstance(value, int) else list(value)
-
-
-def _per_axis(value: int | tuple[int, ...] | None, rank: int) -> list[int | None]:
-    if value is None or isinstance(value, int):
-        return [value] * rank
-    return list(value)

@@ -31,7 +31,9 @@ def draw_coverage(layer: Layer) -> Picture:
     counts = layer.coverage
     cells = math.prod(map(len, counts))
     if layer.rank > 2 or not 0 < cells <= 2500:
-        raise ValueError(f"coverage is drawn of one or two dimensions and 1 to 2500 positions, not of {cells}.")
+        raise ValueError(
+            f"coverage is drawn of one or two dimensions and 1 to 2500 positions, not of {cells}."
+        )
     rows, columns = ((1,), *counts)[-2:]
     products = [[a * b for b in columns] for a in rows]
     flat = list(itertools.chain(*products))

@@ -118,7 +118,12 @@ def stage(story: Story) -> Stage:
     shift = MARGIN + (total - width) / 2
     (a, b), (c, d) = places
     boards = Board(story.source, a + shift, b + top), Board(story.target, c + shift, d + top)
-    return Stage(story, *boards, total + 2 * MARGIN, height + top + MARGIN + (28 if across else 54 if not story.patches else 68))
+    return Stage(
+        story,
+        *boards,
+        total + 2 * MARGIN,
+        height + top + MARGIN + (28 if across else 54 if not story.patches else 68),
+    )
 
 
 def draw(layer: Layer, *, method: Method | None = None, at: int | None = None) -> Picture:
@@ -172,7 +177,11 @@ def background(laid: Stage) -> list[Mark]:
         Words(laid.width / 2, MARGIN + 25, parameters, "muted", 12),
     ]
     for board, below in ((laid.source, False), (laid.target, not laid.across)):
-        y = board.y + board.height + (30 if story.patches and linked(story) else 14) if below else board.y - 13
+        y = (
+            board.y + board.height + (30 if story.patches and linked(story) else 14)
+            if below
+            else board.y - 13
+        )
         marks.append(Words(board.x + board.width / 2, y, board.side.name, "muted", 12))
         marks += [mark for cell in board.side.cells for mark in _cell(board, cell)]
     return marks
@@ -225,7 +234,9 @@ def _hot(laid: Stage, board: Board, cell: Cell, tap: Position, is_source: bool) 
             marks.append(Words(x + CELL / 2, y + CELL / 2, str(number), size=12, bold=True))
     elif patch and not laid.story.patches:
         name = "".join(map(str, tap)) if real else "0"
-        marks.append(Words(x + CELL / 2, y + CELL / 2, name, "ink" if real else "muted", 11 if len(tap) < 3 else 10))
+        marks.append(
+            Words(x + CELL / 2, y + CELL / 2, name, "ink" if real else "muted", 11 if len(tap) < 3 else 10)
+        )
     return marks
 
 
@@ -275,7 +286,9 @@ def _tap_names(laid: Stage, step: Step) -> list[Mark]:
         if cell[0] != row:
             continue
         a = _centre(many, cell, 0.95 if many is laid.source else 0.05)
-        b = _centre(laid.source if laid.story.patches else laid.target, one, 0.95 if laid.story.patches else 0.05)
+        b = _centre(
+            laid.source if laid.story.patches else laid.target, one, 0.95 if laid.story.patches else 0.05
+        )
         x, y = a[0] + 0.2 * (b[0] - a[0]), a[1] + 0.2 * (b[1] - a[1])
         marks += [Box(x - 10, y - 8, 20, 16, "paper"), Words(x, y, f"w{tap[0]}", "orange", 11, bold=True)]
     return marks

@@ -65,7 +65,7 @@ class Grouped:
         return "\n".join(lines)
 
     def picture(self) -> Picture:
-        """The channels and both kernels: each entry says which channel it belongs to, in its group's colour."""
+        """The channels and both kernels: each entry names its channel, in its group's colour."""
         return Picture(_scene(self))
 
 
@@ -132,7 +132,9 @@ def _scene(grouped: Grouped) -> Scene:
         for i in s.sums:
             colour = TINTS[i // (grouped.in_channels // grouped.groups) % len(TINTS)]
             marks += [
-                Line((left + _W, top + (i + 0.5) * steps[0]), (right, top + (o + 0.5) * steps[1]), colour, 1.4)
+                Line(
+                    (left + _W, top + (i + 0.5) * steps[0]), (right, top + (o + 0.5) * steps[1]), colour, 1.4
+                )
                 for o in s.into
             ]
     shared_name, own_name = ("out", "in") if grouped.transposed else ("in", "out")

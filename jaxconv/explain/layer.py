@@ -82,7 +82,7 @@ class Layer:
 
     @property
     def jump(self) -> tuple[fractions.Fraction, ...]:
-        """Input positions between neighbouring outputs, for each axis; below one where the output is finer."""
+        """Input positions between neighbouring outputs, for each axis; below one where outputs are finer."""
         one = fractions.Fraction(1)
         return tuple(one / a.stride if self.transposed else one * a.stride for a in self.axes)
 
@@ -154,12 +154,16 @@ def layer(
         axes = normalize_transposed(padding, **window, output_padding=extra, output_shape=output_shape)
         given = [None] * len(axes) if name_of(padding) else pairs(padding, len(axes))
         # A negative end crops nothing and adds zeros: output padding under another name.
-        ends = [max(axis.hi + e if g is None else g[1], 0) for axis, e, g in zip(axes, extra, given, strict=True)]
+        ends = [
+            max(axis.hi + e if g is None else g[1], 0) for axis, e, g in zip(axes, extra, given, strict=True)
+        ]
         pads = tuple((axis.lo, hi) for axis, hi in zip(axes, ends, strict=True))
         extra = tuple(hi - axis.hi for axis, hi in zip(axes, ends, strict=True))
     else:
         if any(extra) or output_shape is not None:
-            raise ValueError("output_padding and output_shape belong to a transposed convolution; set transposed.")
+            raise ValueError(
+                "output_padding and output_shape belong to a transposed convolution; set transposed."
+            )
         axes = normalize(padding, **window)
         pads = tuple((axis.lo, axis.hi) for axis in axes)
     _check(axes, pads, extra)
@@ -189,6 +193,6 @@ def _check(axes: tuple[Axis, ...], pads: Sequence[tuple[int, int]], extra: Seque
     for axis, pad, more in zip(axes, pads, extra, strict=True):
         if min(pad) < 0 or more >= max(axis.stride, axis.dilation):
             raise ValueError(
-                f"padding {(pad[0], pad[1] - more)} crops a convolution's input or stretches a transposed one's output; "
-                "it is explained without: crop or pad x or y by itself."
+                f"padding {(pad[0], pad[1] - more)} crops a convolution's input or stretches a "
+                f"transposed one's output; it is explained without: crop or pad x or y by itself."
             )

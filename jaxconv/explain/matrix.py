@@ -39,7 +39,8 @@ def draw_matrix(layer: Layer) -> Picture:
     rows, columns = (math.prod(s[1:]) for s in (spec.output_shape, spec.input_shape))
     if not 0 < rows * columns <= MOST_ENTRIES:
         raise ValueError(
-            f"a matrix of {rows} x {columns} can't be looked at; choose sizes with 1 to {MOST_ENTRIES} entries."
+            f"a matrix of {rows} x {columns} can't be looked at; choose sizes with 1 to {MOST_ENTRIES} "
+            "entries."
         )
     # Numbering the kernel's elements from 1 on makes every entry say where it comes from.
     kernel = np.arange(1, layer.parameters + 1, dtype=np.float32).reshape(spec.kernel_shape)
@@ -57,7 +58,10 @@ def draw_matrix(layer: Layer) -> Picture:
         f"A is {rows} × {columns}, {np.count_nonzero(matrix)} of {matrix.size} entries are not zero; "
         f"Aᵀ is {columns} × {rows}"
     )
-    grids = [_grid(matrix, "convolution: y = A·x", "x", "y"), _grid(matrix.T, "transposed: x = Aᵀ·y", "y", "x")]
+    grids = [
+        _grid(matrix, "convolution: y = A·x", "x", "y"),
+        _grid(matrix.T, "transposed: x = Aᵀ·y", "y", "x"),
+    ]
     scene = beside(grids[::-1] if layer.transposed else grids, title)
     note = headline(layer).replace("\n", ", ")
     scene = Scene(
@@ -79,8 +83,12 @@ def _grid(matrix: np.ndarray, name: str, column: str, row: str) -> Scene:
     width, height = columns * cell, rows * cell
     marks: list[Mark] = [Words(left + width / 2, MARGIN + 6, name, size=14, bold=True)]
     if roomy:
-        marks += [Words(left + (j + 0.5) * cell, top - 10, f"{column}{j}", "muted", 10) for j in range(columns)]
-        marks += [Words(left - 6, top + (i + 0.5) * cell, f"{row}{i}", "muted", 10, "end") for i in range(rows)]
+        marks += [
+            Words(left + (j + 0.5) * cell, top - 10, f"{column}{j}", "muted", 10) for j in range(columns)
+        ]
+        marks += [
+            Words(left - 6, top + (i + 0.5) * cell, f"{row}{i}", "muted", 10, "end") for i in range(rows)
+        ]
     marks.append(Box(left, top, width, height, "", "line"))
     for i, j in np.argwhere(matrix):
         element = int(matrix[i, j]) - 1
@@ -88,7 +96,9 @@ def _grid(matrix: np.ndarray, name: str, column: str, row: str) -> Scene:
         x, y = left + j * cell, top + i * cell
         inset = 1.0 if roomy else 0.5
         side = cell - 2 * inset
-        marks.append(Box(x + inset, y + inset, side, side, f"{colour}-fill" if roomy else colour, colour * roomy))
+        marks.append(
+            Box(x + inset, y + inset, side, side, f"{colour}-fill" if roomy else colour, colour * roomy)
+        )
         if roomy:
             marks.append(Words(x + cell / 2, y + cell / 2, f"w{element}", size=10))
     least = 8.2 * len(name)

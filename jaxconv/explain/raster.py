@@ -24,7 +24,10 @@ def figure(scene: Scene, theme: Literal["light", "dark"]) -> Any:
     axes.axis("off")
     for order, mark in enumerate(scene.marks):
         if isinstance(mark, Box):
-            look = {"facecolor": colours.get(mark.fill, "none"), "edgecolor": colours.get(mark.stroke, "none")}
+            look = {
+                "facecolor": colours.get(mark.fill, "none"),
+                "edgecolor": colours.get(mark.stroke, "none"),
+            }
             patch = Rectangle((mark.x, mark.y), mark.width, mark.height, lw=mark.weight, zorder=order, **look)
             patch.set_linestyle((0, (4, 3)) if mark.dashed else "solid")
             axes.add_patch(patch)
@@ -37,7 +40,14 @@ def figure(scene: Scene, theme: Literal["light", "dark"]) -> Any:
             look = {"color": colours[mark.ink], "fontsize": mark.size, "zorder": order}
             weight = "bold" if mark.bold else "normal"
             axes.text(
-                mark.x, mark.y, mark.text, ha=place, va="center_baseline", fontweight=weight, parse_math=False, **look
+                mark.x,
+                mark.y,
+                mark.text,
+                ha=place,
+                va="center_baseline",
+                fontweight=weight,
+                parse_math=False,
+                **look,
             )
     return fig
 

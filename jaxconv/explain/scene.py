@@ -49,7 +49,10 @@ def _with_fills(colours: Mapping[str, str], part: float) -> dict[str, str]:
     return {**colours, **fills}
 
 
-COLOURS: Mapping[str, Mapping[str, str]] = {"light": _with_fills(_LIGHT, 0.2), "dark": _with_fills(_DARK, 0.3)}
+COLOURS: Mapping[str, Mapping[str, str]] = {
+    "light": _with_fills(_LIGHT, 0.2),
+    "dark": _with_fills(_DARK, 0.3),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

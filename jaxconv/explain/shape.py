@@ -19,8 +19,8 @@ class Answer:
       transposed: of a transposed convolution.
       choices: all that give `out`, the most usual ones first.
       possible: the sizes that some choice gives, ascending.
-      reasons: where there are no choices, a sentence for each kernel, stride and dilation that was tried, up to
-        six of them.
+      reasons: where there are no choices, a sentence for each kernel, stride and dilation that was
+        tried, up to six of them.
     """
 
     size: int
@@ -38,7 +38,10 @@ class Answer:
             sizes = ", ".join(map(str, self.possible)) or "none"
             lines = [f"{head}impossible within these bounds.", *self.reasons, f"Possible sizes: {sizes}."]
             return "\n".join(lines)
-        lines = [f"{head}{len(self.choices)} choices", "kernel  stride  dilation  padding  output_padding"]
+        lines = [
+            f"{head}{len(self.choices)} choice{'s' * (len(self.choices) > 1)}",
+            "kernel  stride  dilation  padding  output_padding",
+        ]
         for c in self.choices:
             pad = str(c.lo) if c.lo == c.hi else f"{c.lo}:{c.hi}"
             extra = c.output_padding if self.transposed else "-"
@@ -46,7 +49,10 @@ class Answer:
         return "\n".join(lines)
 
 
-def choices(size: int, output_size: int, *, bounds: Bounds = Bounds(), transposed: bool = False) -> Answer:  # noqa: B008
+USUAL = Bounds()
+
+
+def choices(size: int, output_size: int, *, bounds: Bounds = USUAL, transposed: bool = False) -> Answer:
     """All parameters that lead from one size to another, or why there are none.
 
     Args:
@@ -59,7 +65,7 @@ def choices(size: int, output_size: int, *, bounds: Bounds = Bounds(), transpose
       The choices, and the sizes that are possible within the bounds; it prints as a table.
 
     Raises:
-      ValueError: for sizes below one.
+      ValueError: for sizes below one, or bounds that leave nothing to try.
 
     Example:
       >>> bounds = Bounds(kernels=[3], strides=[2])
@@ -73,6 +79,9 @@ def choices(size: int, output_size: int, *, bounds: Bounds = Bounds(), transpose
     for name, value in (("size", size), ("output_size", output_size)):
         if type(value) is not int or value < 1:
             raise ValueError(f"{name}={value!r} must be an int of at least 1.")
+    for field in dataclasses.fields(bounds):
+        if not getattr(bounds, field.name):
+            raise ValueError(f"bounds.{field.name} is empty; nothing is left to try.")
     found = reachable(size, bounds, transposed=transposed)
     reasons = () if output_size in found else tuple(_reasons(size, output_size, bounds, transposed))
     return Answer(size, output_size, transposed, tuple(found.get(output_size, ())), tuple(found), reasons)
@@ -87,10 +96,11 @@ def _reasons(size: int, out: int, bounds: Bounds, transposed: bool) -> list[str]
         verdict = f"needs lo + hi = {wanted}; here it is {2 * min(bounds.paddings)} to {most}."
         if sums[-1] < 0:
             verdict = (
-                f"would need {wanted} for lo + hi: even without padding and with all the output padding that is "
-                f"allowed the output is {-sums[-1]} too short."
+                f"would need {wanted} for lo + hi: without padding and with all output padding allowed the "
+                f"output is {-sums[-1]} too short."
                 if transposed
-                else f"is {-sums[-1]} positions of the input too few: crop it, or use a larger stride or kernel."
+                else f"is too few, {-sums[-1]} positions of the input remain: crop it, or use a larger stride or "
+                "kernel."
             )
         lines.append(f"kernel {kernel}, stride {stride}, dilation {dilation}: {out} {verdict}")
     return lines[:6]
@@ -125,10 +135,15 @@ def report(layer: Layer) -> str:
     for line in dict.fromkeys(formula(layer, i) for i in range(layer.rank)):
         lines += line.split("\n")
     part = "outputs are made of" if layer.transposed else "inputs are seen by"
-    even = "uneven: some " + part + " more taps than others" if layer.checkerboard else "even away from the borders"
+    even = (
+        "uneven: some " + part + " more taps than others"
+        if layer.checkerboard
+        else "even away from the borders"
+    )
     jump = _by(layer.jump)
     lines += [
-        f"kernel {layer.kernel_shape}: {layer.parameters} parameters; {layer.multiply_adds} multiply-adds for one example",
+        f"kernel {layer.kernel_shape}: {layer.parameters} parameters; {layer.multiply_adds} multiply-adds for "
+        "one example",
         f"an output sees {_by(layer.field)} inputs along an axis; neighbouring outputs are {jump} apart",
         f"coverage is {even}",
     ]
@@ -151,11 +166,14 @@ def formula(layer: Layer, index: int) -> str:
     rule = "(size + lo + hi - span) // stride + 1"
     if layer.transposed:
         rule = "(size - 1) * stride + span - lo - hi + output_padding"
-    span = _worked_out("span", "dilation * (kernel - 1) + 1", values, axis.span)
-    return f"{span}\n{_worked_out('out', rule, values, layer.out[index])}"
+    result = str(layer.out[index])
+    if result == "0":
+        result += ", as it does not fit"
+    span = _worked_out("span", "dilation * (kernel - 1) + 1", values, str(axis.span))
+    return f"{span}\n{_worked_out('out', rule, values, result)}"
 
 
-def _worked_out(name: str, rule: str, values: Mapping[str, int], result: int) -> str:
+def _worked_out(name: str, rule: str, values: Mapping[str, int], result: str) -> str:
     words = [str(values[w]) if w in values else w for w in rule.replace("(", "( ").replace(")", " )").split()]
     return f"{name} = {rule} = {' '.join(words).replace('( ', '(').replace(' )', ')')} = {result}"
 

@@ -67,7 +67,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """Both arrays and all steps; `patches` says that a step writes a patch, which is added to what is there."""
+    """Both arrays and all steps; with `patches` a step writes a patch, which is added to what is there."""
 
     title: str
     source: Side
@@ -186,7 +186,9 @@ def _gather(
     steps = []
     for c, o in outputs:
         each = [reads(axis, p) for axis, p in zip(layer.axes, o, strict=True)]
-        window = {tuple(i for _, i in pairs): tuple(k for k, _ in pairs) for pairs in itertools.product(*each)}
+        window = {
+            tuple(i for _, i in pairs): tuple(k for k, _ in pairs) for pairs in itertools.product(*each)
+        }
         inputs = _partners(c, layer.out_channels, layer.in_channels, layer.groups)
         cells = {(i, place): tap for i in inputs for place, tap in window.items()}
         steps.append(Step(cells, {(c, o): ()}, _sum(layer, source, (c, o), cells)))
@@ -234,7 +236,9 @@ def headline(layer: Layer, method: str = "") -> str:
     parts = [f"kernel {'×'.join(str(a.kernel) for a in axes)}"]
     parts += [f"{word} {_spread(values)}" for word, values in words.items() if max(values) > 1]
     if any(map(any, layer.padding)):
-        parts.append(f"padding {_spread([str(lo) if lo == hi else f'{lo}:{hi}' for lo, hi in layer.padding])}")
+        parts.append(
+            f"padding {_spread([str(lo) if lo == hi else f'{lo}:{hi}' for lo, hi in layer.padding])}"
+        )
     if any(layer.output_padding):
         parts.append(f"output_padding {_spread(layer.output_padding)}")
     sizes = [" × ".join(map(str, size)) for size in (layer.size, layer.out)]

@@ -101,7 +101,7 @@ function update() {
     ["multiply-adds", now.multiplyAdds.toLocaleString("en")],
     ["parameters", `${now.parameters.toLocaleString("en")}, kernel (${now.kernelShape.join(", ")})`],
     ["an output sees", `${by(now.field)} inputs`],
-    ["neighbouring outputs", `are ${now.jump} input${now.jump === "1" ? "" : "s"} apart`],
+    ["neighbouring outputs", `are ${now.jump} ${now.jump.includes("/") ? "of an input" : now.jump === "1" ? "input" : "inputs"} apart`],
   ];
   $("facts").innerHTML = now.formula.map((line) => `<p class="formula">${line}</p>`).join("") +
     `<dl>${facts.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join("")}</dl>`;
