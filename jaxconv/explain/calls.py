@@ -9,15 +9,16 @@ from __future__ import annotations
 from .calls_tensorflow import keras, tensorflow
 from .code import (
     Call,
+    as_padding,
     as_pairs,
     as_tuple,
     common_options,
+    cut_out,
     flat,
     for_each_group,
-    full,
-    pads,
+    full_size,
     spread,
-    taps,
+    window,
 )
 from .layer import Layer
 
@@ -53,7 +54,9 @@ def calls(layer: Layer) -> tuple[Call, ...]:
 
 def _jaxconv(layer: Layer) -> Call:
     function = "conv_transpose" if layer.transposed else "conv"
-    options = common_options(layer, padding=pads(layer.padding), output_padding=spread(layer.output_padding))
+    options = common_options(
+        layer, padding=as_padding(layer.padding), output_padding=spread(layer.output_padding)
+    )
     return Call("jaxconv", f"y = jaxconv.{function}({', '.join(['x', 'kernel', *options])})")
 
 
@@ -65,8 +68,10 @@ def _torch(layer: Layer) -> Call:
         padding = tuple(map(min, layer.padding))
         more = [max(hi - lo, 0) for lo, hi in layer.padding]
         extra = tuple(max(e - m, 0) for e, m in zip(extra, more, strict=True))
-        have = [f - 2 * p + e for f, p, e in zip(full(layer), padding, extra, strict=True)]
-        crop = crop(layer, [lo - p for (lo, _), p in zip(layer.padding, padding, strict=True)], have, "...")
+        have = [f - 2 * p + e for f, p, e in zip(full_size(layer), padding, extra, strict=True)]
+        crop = cut_out(
+            layer, [lo - p for (lo, _), p in zip(layer.padding, padding, strict=True)], have, "..."
+        )
         note = "PyTorch crops both ends alike; the rest is cut off." if crop else ""
     elif not even:
         padding = (0,) * layer.rank
@@ -74,7 +79,7 @@ def _torch(layer: Layer) -> Call:
         note = "PyTorch pads both sides alike, so the border is added before."
     options = common_options(layer, padding=spread(padding), output_padding=spread(extra))
     name = f"Conv{'Transpose' * layer.transposed}{layer.rank}d"
-    arguments = [str(layer.in_channels), str(layer.out_channels), f"kernel_size={spread(taps(layer))}"]
+    arguments = [str(layer.in_channels), str(layer.out_channels), f"kernel_size={spread(window(layer))}"]
     return Call(
         "PyTorch", f"layer = torch.nn.{name}({', '.join([*arguments, *options])})\ny = layer({x}){crop}", note
     )
@@ -96,7 +101,7 @@ def _flax(layer: Layer) -> Call:
                 n + f + max(-b, 0)
                 for n, f, b in zip(layer.out, (max(-f, 0) for f in front), back, strict=True)
             ]
-            crop = crop(layer, [max(-f, 0) for f in front], have)
+            crop = cut_out(layer, [max(-f, 0) for f in front], have)
         if layer.groups > 1:
             features = [c // layer.groups for c in features]
             notes.append("It has no groups here: one layer for each.")
@@ -104,7 +109,7 @@ def _flax(layer: Layer) -> Call:
         ("strides", [a.stride for a in layer.axes]),
         ("kernel_dilation", [a.dilation for a in layer.axes]),
     ]
-    options = [f"kernel_size={as_tuple(taps(layer))}"]
+    options = [f"kernel_size={as_tuple(window(layer))}"]
     options += [f"{option}={as_tuple(v)}" for option, v in named if max(v) > 1]
     options += [f"padding={as_pairs(pads)}"]
     options += [f"feature_group_count={layer.groups}"] * (layer.groups > 1 and not layer.transposed)

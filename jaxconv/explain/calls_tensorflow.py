@@ -7,14 +7,15 @@ from ..interop.keras import conv_transpose_padding
 from .code import (
     Call,
     as_list,
+    cut_out,
     dilations,
     for_each_group,
-    full,
-    own,
-    padded,
+    full_size,
+    own_arguments,
+    padded_input,
     spread,
     stride_or_steps,
-    taps,
+    window,
 )
 from .layer import Layer
 
@@ -25,7 +26,7 @@ def tensorflow(layer: Layer) -> Call:
 
 
 def _tensorflow_conv(layer: Layer) -> Call:
-    x, padding = padded(layer, "tf.pad(x, [[0, 0], {}, [0, 0]])", "[{}, {}]")
+    x, padding = padded_input(layer, "tf.pad(x, [[0, 0], {}, [0, 0]])", "[{}, {}]")
     strided, note, steps = stride_or_steps(layer, "TensorFlow")
     options = [f"strides={strided}", f'padding="{padding.upper()}"', *dilations(layer, "dilations")]
     if layer.rank == 3 and layer.groups > 1:
@@ -37,17 +38,17 @@ def _tensorflow_conv(layer: Layer) -> Call:
 
 
 def _tensorflow_transposed(layer: Layer) -> Call:
-    same = normalize_transposed("SAME", **own(layer)) == layer.axes
+    same = normalize_transposed("SAME", **own_arguments(layer)) == layer.axes
     if same:
         padding, shape, crop, short = "SAME", layer.out, "", [0] * layer.rank
     else:
         # With "VALID" the size may be up to stride - 1 above the full one.
-        most = [f + a.stride - 1 for f, a in zip(full(layer), layer.axes, strict=True)]
+        most = [f + a.stride - 1 for f, a in zip(full_size(layer), layer.axes, strict=True)]
         ends = [lo + n for (lo, _), n in zip(layer.padding, layer.out, strict=True)]
         short = [max(e - m, 0) for e, m in zip(ends, most, strict=True)]
-        shape = [min(max(f, e), m) for f, e, m in zip(full(layer), ends, most, strict=True)]
+        shape = [min(max(f, e), m) for f, e, m in zip(full_size(layer), ends, most, strict=True)]
         have = [n + more for n, more in zip(shape, short, strict=True)]
-        padding, crop = "VALID", crop(layer, [lo for lo, _ in layer.padding], have)
+        padding, crop = "VALID", cut_out(layer, [lo for lo, _ in layer.padding], have)
     sizes = ", ".join(map(str, shape))
     options = [
         f"output_shape=[x.shape[0], {sizes}, {layer.out_channels}]",
@@ -58,7 +59,7 @@ def _tensorflow_transposed(layer: Layer) -> Call:
     notes = ["TensorFlow crops nothing by numbers; what is too much is cut off."] * bool(crop)
     code = f"tf.nn.conv_transpose(x, kernel, {', '.join(options)})"
     if layer.groups > 1:
-        notes.append("It has no groups here: one call for each.")
+        notes.append("TensorFlow documents no groups here: one call for each.")
         parts = f"zip(tf.split(x, {layer.groups}, -1), tf.split(kernel, {layer.groups}, -1))"
         options[0] = f"output_shape=[x.shape[0], {sizes}, {layer.out_channels // layer.groups}]"
         each = f"tf.nn.conv_transpose(part, k, {', '.join(options)})"
@@ -76,7 +77,7 @@ def keras(layer: Layer) -> Call:
 
 def _keras_conv(layer: Layer) -> Call:
     inner = f"keras.layers.ZeroPadding{layer.rank}D({{}})(x)"
-    x, padding = padded(layer, inner, "({}, {})")
+    x, padding = padded_input(layer, inner, "({}, {})")
     if layer.rank == 1 and layer.padding[0] == (layer.axes[0].span - 1, 0) and layer.padding[0][0]:
         x, padding = "x", "causal"
     strided, note, steps = stride_or_steps(layer, "Keras")
@@ -85,7 +86,7 @@ def _keras_conv(layer: Layer) -> Call:
     options += [f'padding="{padding}"'] * (padding != "valid")
     options += [f"dilation_rate={spread(d)}" for d in [[a.dilation for a in layer.axes]] if max(d) > 1]
     options += [f"groups={layer.groups}"] * (layer.groups > 1)
-    arguments = ", ".join([str(layer.out_channels), spread(taps(layer)), *options])
+    arguments = ", ".join([str(layer.out_channels), spread(window(layer)), *options])
     return Call("Keras", f"layer = keras.layers.Conv{layer.rank}D({arguments})\ny = layer({x}){steps}", note)
 
 
@@ -97,7 +98,7 @@ def _keras_transposed(layer: Layer) -> Call:
             "inputs by hand, then use strides=1."
         )
         return Call("Keras", "", note)
-    window = {"strides": strides, "dilation_rate": dilations}
+    spacing = {"strides": strides, "dilation_rate": dilations}
     wanted = tuple((a.lo, a.hi) for a in layer.axes)
     extra = [max(e - hi, 0) for (_, hi), e in zip(layer.padding, layer.output_padding, strict=True)]
     if any(e >= s for e, s in zip(extra, strides, strict=True) if e):
@@ -107,19 +108,22 @@ def _keras_transposed(layer: Layer) -> Call:
             "Keras has no output_padding of the stride or more. Pad y, and add the bias after that.",
         )
     options, crop = [], ""
-    if conv_transpose_padding("same", taps(layer), **window) == wanted:
+    if conv_transpose_padding("same", window(layer), **spacing) == wanted:
         options = ['padding="same"']
-    elif conv_transpose_padding("same", taps(layer), **window, output_padding=layer.output_padding) == wanted:
+    elif (
+        conv_transpose_padding("same", window(layer), **spacing, output_padding=layer.output_padding)
+        == wanted
+    ):
         options = ['padding="same"', f"output_padding={spread(layer.output_padding)}"]
     else:
         given = {"output_padding": extra} if any(extra) else {}
-        have = conv_transpose_padding("valid", taps(layer), **window, **given)
-        sizes = [f - lo - hi for f, (lo, hi) in zip(full(layer), have, strict=True)]
+        have = conv_transpose_padding("valid", window(layer), **spacing, **given)
+        sizes = [f - lo - hi for f, (lo, hi) in zip(full_size(layer), have, strict=True)]
         options = [f"output_padding={spread(extra)}"] * any(extra)
-        crop = crop(layer, [lo for lo, _ in layer.padding], sizes)
+        crop = cut_out(layer, [lo for lo, _ in layer.padding], sizes)
     named = [("strides", strides), ("dilation_rate", dilations)]
     options = [*(f"{name}={spread(v)}" for name, v in named if max(v) > 1), *options]
-    arguments = [str(layer.out_channels // layer.groups), spread(taps(layer)), *options]
+    arguments = [str(layer.out_channels // layer.groups), spread(window(layer)), *options]
     make = f"keras.layers.Conv{layer.rank}DTranspose({', '.join(arguments)})"
     notes = ["Keras crops nothing by numbers; what is too much is cut off."] * bool(crop)
     if layer.groups == 1:

@@ -27,11 +27,11 @@ def for_each_group(layer: Layer, make: str, split: str, concatenate: str, crop: 
     )
 
 
-def padded(layer: Layer, pad: str, pair: str) -> tuple[str, str]:
+def padded_input(layer: Layer, pad: str, pair: str) -> tuple[str, str]:
     """The x of a convolution that pads by name only, and that name."""
     if not any(map(any, layer.padding)):
         return "x", "valid"
-    sizes = own(layer)
+    sizes = own_arguments(layer)
     if stride_or_steps(layer, "")[2]:
         sizes["stride"] = [1] * layer.rank
     if tuple((a.lo, a.hi) for a in normalize("SAME", **sizes)) == layer.padding:
@@ -52,7 +52,7 @@ def stride_or_steps(layer: Layer, library: str) -> tuple[str, str, str]:
     return as_list([1] * layer.rank), note, f"[{steps}]"
 
 
-def crop(layer: Layer, starts: Sequence[int], have: Sequence[int], before: str = ":") -> str:
+def cut_out(layer: Layer, starts: Sequence[int], have: Sequence[int], before: str = ":") -> str:
     """The slice of the layer's output out of a larger one of the sizes `have`."""
     if tuple(have) == layer.out:
         return ""
@@ -60,7 +60,7 @@ def crop(layer: Layer, starts: Sequence[int], have: Sequence[int], before: str =
     return f"[{', '.join([before, *cuts])}]"
 
 
-def own(layer: Layer) -> dict[str, list[int]]:
+def own_arguments(layer: Layer) -> dict[str, list[int]]:
     """The arguments of `normalize` and `normalize_transposed` but padding."""
     axes = layer.axes
     return {
@@ -71,7 +71,7 @@ def own(layer: Layer) -> dict[str, list[int]]:
     }
 
 
-def full(layer: Layer) -> list[int]:
+def full_size(layer: Layer) -> list[int]:
     """The size of the transposed convolution before anything is cropped."""
     return [a.size + a.lo + a.hi for a in layer.axes]
 
@@ -89,7 +89,7 @@ def common_options(layer: Layer, *, padding: str, output_padding: str) -> list[s
     return [f"{name}={value}" for name, value in values.items() if value != usual.get(name, "1")]
 
 
-def taps(layer: Layer) -> tuple[int, ...]:
+def window(layer: Layer) -> tuple[int, ...]:
     """The window."""
     return tuple(a.kernel for a in layer.axes)
 
@@ -125,7 +125,7 @@ def as_pairs(pads: Sequence[tuple[int, int]]) -> str:
     return str(tuple(tuple(p) for p in pads))
 
 
-def pads(pads: Sequence[tuple[int, int]]) -> str:
+def as_padding(pads: Sequence[tuple[int, int]]) -> str:
     """Numbers where both sides agree, else pairs."""
     if all(lo == hi for lo, hi in pads):
         return spread([lo for lo, _ in pads])

@@ -96,11 +96,10 @@ def _reasons(size: int, out: int, bounds: Bounds, transposed: bool) -> list[str]
         verdict = f"needs lo + hi = {wanted}; here it is {2 * min(bounds.paddings)} to {most}."
         if sums[-1] < 0:
             verdict = (
-                f"would need {wanted} for lo + hi: without padding and with all output padding allowed the "
+                f"would need {wanted} for lo + hi: without padding and with all output padding the "
                 f"output is {-sums[-1]} too short."
                 if transposed
-                else f"is too few, {-sums[-1]} positions of the input remain: crop it, or use a larger stride or "
-                "kernel."
+                else f"leaves {-sums[-1]} positions of the input over: crop it, or use a larger stride or kernel."
             )
         lines.append(f"kernel {kernel}, stride {stride}, dilation {dilation}: {out} {verdict}")
     return lines[:6]
@@ -142,8 +141,8 @@ def report(layer: Layer) -> str:
     )
     jump = _by(layer.jump)
     lines += [
-        f"kernel {layer.kernel_shape}: {layer.parameters} parameters; {layer.multiply_adds} multiply-adds for "
-        "one example",
+        f"kernel {layer.kernel_shape}: {layer.parameters} parameters; {layer.multiply_adds} multiply-adds "
+        "for one example",
         f"an output sees {_by(layer.field)} inputs along an axis; neighbouring outputs are {jump} apart",
         f"coverage is {even}",
     ]

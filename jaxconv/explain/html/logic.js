@@ -176,7 +176,7 @@ function calls(p, axis) {
     }
     if (short) code = `tf.pad(${code}, [[0, 0], ${all(`[0, ${short}]`).join(", ")}, [0, 0]])`;
     say("TensorFlow", `y = ${code}${cut}`, cut && "TensorFlow crops nothing by numbers; what is too much is cut off.",
-      p.groups > 1 && "It has no groups here: one call for each.",
+      p.groups > 1 && "TensorFlow documents no groups here: one call for each.",
       short && "Output padding of the stride or more is added as zeros.");
   }
 
