@@ -35,7 +35,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"interop", "linen", "nn", "testing"}
+MODULES = {"explain", "interop", "linen", "nn", "testing"}
 LAYERS = {
     "CausalConv",
     "CausalConvTranspose",
@@ -106,7 +106,7 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
-DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.testing, *INTEROP) for pair in public(module))
+DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP) for pair in public(module))
 
 
 def test_names() -> None:

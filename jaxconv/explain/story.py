@@ -18,7 +18,7 @@ from .layer import Layer
 Method = Literal["zero_insertion", "overlap_add", "subpixel"]
 Position = tuple[int, ...]
 Cell = tuple[int, Position]  # channel, position
-MOST_CELLS = 3000
+MOST_CELLS = 4000
 
 
 @dataclasses.dataclass(frozen=True)
