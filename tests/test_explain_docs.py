@@ -3,9 +3,7 @@
 import doctest
 from pathlib import Path
 
-import pytest
-
-from docs.pictures import explain as pictures
+from docs.pictures.explain import METHODS, pictures
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -17,14 +15,14 @@ def test_examples_run() -> None:
     assert result.attempted > 15
 
 
-def test_pictures_are_what_the_code_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "IMAGES", tmp_path)
-    pictures.main()
-    drawn = {p.name for p in tmp_path.iterdir()}
-    assert drawn == {p.name for p in (DOCS / "images").glob("explain_*")}
+def test_pictures_are_what_the_code_draws() -> None:
+    """Of the animations fonts and matplotlib's version decide about the pixels."""
+    drawn = {f"explain_{name}.svg": picture.svg() for name, picture in pictures().items()}
+    animated = {f"explain_{name}.gif" for name in METHODS}
+    assert drawn.keys() | animated == {p.name for p in (DOCS / "images").glob("explain_*")}
     text = (DOCS / "explain.md").read_text()
-    for name in drawn:
+    for name in drawn.keys() | animated:
         assert f"(images/{name})" in text
         assert (DOCS / "images" / name).stat().st_size <= 300_000
-        if name.endswith(".svg"):  # fonts and matplotlib's version decide about the pixels of the others
-            assert (tmp_path / name).read_bytes() == (DOCS / "images" / name).read_bytes()
+    for name, svg in drawn.items():
+        assert (DOCS / "images" / name).read_text(encoding="utf-8") == svg

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from jaxconv import cli, explain
 from jaxconv.explain.layer import Layer
-from jaxconv.explain.scene import COLOURS, TINTS, Box, Line, Words
+from jaxconv.explain.scene import COLOURS, HEATS, TINTS, Box, Line, Words
 from jaxconv.explain.story import Story, tell
 from tests.explain_cases import arrays, draw_layer, expected
 
@@ -99,10 +99,10 @@ def test_marks_stay_on_the_paper_and_svg_says_what_it_is(name: str) -> None:
         assert all(0 <= x <= scene.width and 0 <= y <= scene.height for x, y in corners), mark
     for theme in ("auto", "light", "dark"):
         root = ET.fromstring(explain.draw(LAYERS[name]).svg(theme))
-        assert root.find("{*}desc").text == scene.description
-        assert len(root.findall("{*}rect")) == 1 + sum(isinstance(m, Box) for m in scene.marks)
-        paper = root.find("{*}rect").get("fill")
-        assert paper == COLOURS["light" if theme == "auto" else theme]["paper"]
+        assert [e.text for e in root.findall("{*}desc")] == [scene.description]
+        rects = root.findall("{*}rect")
+        assert len(rects) == 1 + sum(isinstance(m, Box) for m in scene.marks)
+        assert rects[0].get("fill") == COLOURS["light" if theme == "auto" else theme]["paper"]
         assert ("prefers-color-scheme" in ET.tostring(root, "unicode")) is (theme == "auto")
 
 
@@ -122,7 +122,8 @@ def test_words_have_contrast(theme: str) -> None:
         return (light + 0.05) / (dark + 0.05)
 
     assert min(contrast(ink, "paper") for ink in ("ink", "muted", "orange")) >= 4.5
-    assert min(contrast("ink", f"{tint}-fill") for tint in TINTS) >= 4.5
+    areas = [*(f"{tint}-fill" for tint in TINTS), *(f"heat-{i + 1}" for i in range(HEATS))]
+    assert min(contrast("ink", area) for area in areas) >= 4.5
     assert min(contrast(tint, "paper") for tint in TINTS) >= 3
 
 
@@ -131,15 +132,13 @@ def test_png_and_gif_are_the_scene(tmp_path: Path) -> None:
     for theme in ("light", "dark"):
         image = Image.open(io.BytesIO(picture.png(theme, scale=1.0))).convert("RGB")
         assert np.abs(np.subtract(image.size, (picture.scene.width, picture.scene.height))).max() < 1
-        assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((1, 1))) == COLOURS[theme]["paper"]
+        assert f"#{np.asarray(image)[1, 1].tobytes().hex()}" == COLOURS[theme]["paper"]
     animation = explain.animate(LAYERS["strided"])
     animation.save(tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == len(animation.captions) == 4
-        frames = []
-        for index in range(gif.n_frames):
-            gif.seek(index)
-            frames.append(np.asarray(gif.convert("RGB"), int))
+        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(gif)]
+    assert len(frames) == len(animation.captions) == 4
+    assert {(255, 255, 255), (204, 227, 240)} <= set(map(tuple, frames[1].reshape(-1, 3)))  # paper, data
     assert all((a != b).any() for a, b in itertools.pairwise(frames))
 
 

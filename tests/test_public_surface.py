@@ -106,7 +106,8 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
-DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP) for pair in public(module))
+SHOWN = (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP)
+DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
 def test_names() -> None:

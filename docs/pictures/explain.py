@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxconv import explain
+from jaxconv.explain.draw import Picture
 
 IMAGES = Path(__file__).parent.parent / "images"
 UP = explain.layer((3, 3), 3, stride=2, padding=1, transposed=True, output_padding=1)
 UP_ROW = explain.layer(4, 3, stride=2, padding=1, transposed=True, output_padding=1)
+METHODS = ("overlap_add", "zero_insertion", "subpixel")
 
 
-def main() -> None:
-    """Pictures as SVG, which follow the viewer's theme, and the three methods as animations."""
-    pictures = {
+def pictures() -> dict[str, Picture]:
+    """By name; as SVG they follow the viewer's theme."""
+    return {
         "strided": explain.draw(explain.layer(7, 3, stride=2, padding=1)),
         "dilated": explain.draw(explain.layer((7, 7), 3, dilation=2)),
         "causal": explain.draw(explain.layer(8, 3, dilation=2, padding="CAUSAL")),
@@ -27,9 +29,13 @@ def main() -> None:
         "groups": explain.groups(4, 6, 2).picture(),
         "groups_transposed": explain.groups(4, 6, 2, transposed=True).picture(),
     }
-    for name, picture in pictures.items():
+
+
+def main() -> None:
+    """The pictures, and the three methods as animations."""
+    for name, picture in pictures().items():
         picture.save(IMAGES / f"explain_{name}.svg")
-    for method in ("overlap_add", "zero_insertion", "subpixel"):
+    for method in METHODS:
         explain.animate(UP, method=method).save(IMAGES / f"explain_{method}.gif")
 
 

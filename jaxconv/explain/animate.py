@@ -12,7 +12,7 @@ from typing import Any, Literal
 from . import raster, svg
 from .draw import background, foreground, stage
 from .layer import Layer
-from .scene import Mark, Scene
+from .scene import COLOURS, Mark, Scene, mixed
 from .story import Method, sums, tell
 
 MOST_FRAMES = 120
@@ -46,11 +46,19 @@ class Animation:
         """
         from PIL import Image
 
-        frames: list[Any] = []
-        for index in range(len(self.steps)):
-            pixels = Image.open(io.BytesIO(raster.png(self.scene(index), theme, scale))).convert("RGB")
-            # One palette for all frames, so that nothing flickers.
-            frames.append(pixels.quantize(palette=frames[0]) if frames else pixels.quantize(64))
+        def pixels(index: int) -> Any:
+            return Image.open(io.BytesIO(raster.png(self.scene(index), theme, scale))).convert("RGB")
+
+        # One palette for all frames, so that nothing flickers: the theme's colours, and between each and the
+        # paper what smooth edges need.
+        colours = COLOURS[theme]
+        parts = {
+            mixed(colour, colours["paper"], part) for colour in colours.values() for part in (1, 0.7, 0.35)
+        }
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([int(c[i : i + 2], 16) for c in sorted(parts) for i in (1, 3, 5)])
+        plain = Image.Dither.NONE
+        frames = [pixels(i).quantize(palette=palette, dither=plain) for i in range(len(self.steps))]
         shown = [round(1000 * seconds)] * (len(frames) - 1) + [round(3000 * seconds)]
         buffer = io.BytesIO()
         frames[0].save(
@@ -125,6 +133,7 @@ svg {{ display: block; width: 100%; height: auto; max-height: 75vh }}
 form {{ display: flex; gap: .5rem; align-items: center; flex-wrap: wrap }}
 input {{ flex: 1; min-width: 8rem }}
 button {{ font: inherit; padding: .3rem .8rem }}
+#caption {{ position: absolute; clip-path: inset(50%) }} /* the picture has it; this is for screen readers */
 :focus-visible {{ outline: 3px solid #c45500; outline-offset: 2px }}
 </style>
 <main>

@@ -194,11 +194,10 @@ def _ints(text: str) -> int | tuple[int, ...]:
 def _padding(text: str) -> Any:
     if text.isalpha() or "_" in text:
         return text.upper()
-    parts = [tuple(int(n) for n in part.split(":")) for part in text.replace("x", ",").split(",")]
-    pairs = tuple((part[0], part[-1]) for part in parts)
-    if len(pairs) > 1:
-        return pairs
-    return pairs[0][0] if len(parts[0]) == 1 else pairs
+    sides = [[int(n) for n in part.split(":")] for part in text.replace("x", ",").split(",")]
+    if len(sides) == 1 and len(sides[0]) == 1:
+        return sides[0][0]
+    return [(side[0], side[-1]) for side in sides]
 
 
 def _channels(text: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import math
 
 from .draw import CELL, MARGIN, Picture
 from .layer import Layer
-from .scene import Box, Mark, Scene, Words
+from .scene import HEATS, Box, Mark, Scene, Words
 from .story import headline
 
 
@@ -55,9 +55,9 @@ def draw_coverage(layer: Layer) -> Picture:
 
 
 def _cell(x: float, y: float, count: int, most: int) -> list[Mark]:
-    """A cell whose lower part is filled in proportion, so that it reads without colour as well."""
-    marks: list[Mark] = [Box(x + 1, y + 1, CELL - 2, CELL - 2, "", "line")]
-    if count:
-        part = (CELL - 2) * count / most
-        marks.append(Box(x + 1, y + 1 + CELL - 2 - part, CELL - 2, part, "blue-fill"))
-    return [*marks, Words(x + CELL / 2, y + CELL / 2, str(count), size=12)]
+    """A cell and its number; an untouched one is empty."""
+    heat = f"heat-{-(-count * HEATS // most)}" if count else ""
+    return [
+        Box(x + 1, y + 1, CELL - 2, CELL - 2, heat, "line"),
+        Words(x + CELL / 2, y + CELL / 2, str(count), size=12),
+    ]

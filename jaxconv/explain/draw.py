@@ -114,7 +114,7 @@ def stage(story: Story) -> Stage:
         # A position stands above the same one where both arrays count alike.
         places = [((width - source.width) / 2, 0.0), ((width - target.width) / 2, source.height + _MIDDLE)]
     texts = [*story.title.split("\n"), *(s.caption for s in story.steps)]
-    total = max(width, *(7.6 * len(text) for text in texts))
+    total = max(width, 8.6 * len(texts[0]), *(7.6 * len(text) for text in texts))
     shift = MARGIN + (total - width) / 2
     (a, b), (c, d) = places
     boards = Board(story.source, a + shift, b + top), Board(story.target, c + shift, d + top)

@@ -117,7 +117,14 @@ def _scene(grouped: Grouped) -> Scene:
     n, inner = len(grouped.slices), grouped._shared
     top = MARGIN + 58
     marks: list[Mark] = [
-        Words(MARGIN, MARGIN + 6, str(grouped).split("\n")[0], size=14, anchor="start", bold=True)
+        Words(
+            MARGIN,
+            MARGIN + 6,
+            str(grouped).split("\n")[0].replace("->", "→"),
+            size=14,
+            anchor="start",
+            bold=True,
+        )
     ]
     left, right = MARGIN, MARGIN + 150
     tall = max(grouped.in_channels, grouped.out_channels) * (_H + 4)

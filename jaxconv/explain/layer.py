@@ -167,7 +167,7 @@ def layer(
         axes = normalize(padding, **window)
         pads = tuple((axis.lo, axis.hi) for axis in axes)
     _check(axes, pads, extra)
-    return Layer(axes, pads, extra, *channels, groups, transposed)
+    return Layer(axes, pads, extra, channels[0], channels[1], groups, transposed)
 
 
 def phase_counts(axis: Axis) -> tuple[int, ...]:

@@ -32,4 +32,4 @@ def page() -> str:
 
 
 def _file(name: str) -> str:
-    return (resources.files(__package__) / "html" / name).read_text(encoding="utf-8")
+    return (resources.files(__name__.rpartition(".")[0]) / "html" / name).read_text(encoding="utf-8")

@@ -24,11 +24,8 @@ def figure(scene: Scene, theme: Literal["light", "dark"]) -> Any:
     axes.axis("off")
     for order, mark in enumerate(scene.marks):
         if isinstance(mark, Box):
-            look = {
-                "facecolor": colours.get(mark.fill, "none"),
-                "edgecolor": colours.get(mark.stroke, "none"),
-            }
-            patch = Rectangle((mark.x, mark.y), mark.width, mark.height, lw=mark.weight, zorder=order, **look)
+            patch = Rectangle((mark.x, mark.y), mark.width, mark.height, lw=mark.weight, zorder=order)
+            patch.set(facecolor=colours.get(mark.fill, "none"), edgecolor=colours.get(mark.stroke, "none"))
             patch.set_linestyle((0, (4, 3)) if mark.dashed else "solid")
             axes.add_patch(patch)
         elif isinstance(mark, Line):

@@ -35,9 +35,10 @@ _DARK = {
     "sky": "#9fd2f5",
 }
 TINTS = ("blue", "green", "purple", "brown", "sky", "orange")  # of groups and phases, in this order
+HEATS = 4  # "heat-1" to "heat-4", from little to much
 
 
-def _mixed(colour: str, paper: str, part: float) -> str:
+def mixed(colour: str, paper: str, part: float) -> str:
     """`part` of a colour on paper."""
     channels = (int(c[i : i + 2], 16) for i in (1, 3, 5) for c in (colour, paper))
     pairs = zip(*[iter(channels)] * 2, strict=True)
@@ -45,8 +46,9 @@ def _mixed(colour: str, paper: str, part: float) -> str:
 
 
 def _with_fills(colours: Mapping[str, str], part: float) -> dict[str, str]:
-    fills = {f"{name}-fill": _mixed(colours[name], colours["paper"], part) for name in TINTS}
-    return {**colours, **fills}
+    fills = {f"{name}-fill": mixed(colours[name], colours["paper"], part) for name in TINTS}
+    heats = {f"heat-{i}": mixed(colours["blue"], colours["paper"], 0.12 * i) for i in range(1, HEATS + 1)}
+    return {**colours, **fills, **heats}
 
 
 COLOURS: Mapping[str, Mapping[str, str]] = {

@@ -99,7 +99,7 @@ def _reasons(size: int, out: int, bounds: Bounds, transposed: bool) -> list[str]
                 f"would need {wanted} for lo + hi: without padding and with all output padding the "
                 f"output is {-sums[-1]} too short."
                 if transposed
-                else f"leaves {-sums[-1]} positions of the input over: crop it, or use a larger stride or kernel."
+                else f"leaves {-sums[-1]} positions of the input over: crop it, or take a larger stride."
             )
         lines.append(f"kernel {kernel}, stride {stride}, dilation {dilation}: {out} {verdict}")
     return lines[:6]

@@ -204,7 +204,9 @@ def _sum(layer: Layer, source: Side, output: Cell, cells: dict[Cell, Position]) 
         terms = [f"w{k}·x{i // step}" if (n, (i,)) in real else "0" for (n, (i,)), (k,) in cells.items()]
         return f"{head} = {' + '.join(terms) or '0'}"
     zeros = len(cells) - len(real)
-    return f"{head}: {len(real)} products" + (f", {zeros} more with zeros" if zeros else "")
+    return f"{head}: {len(real)} product{'s' * (len(real) != 1)}" + (
+        f", {zeros} more with zeros" if zeros else ""
+    )
 
 
 def _name(position: Position, channel: int, channels: int) -> str:
