@@ -2,6 +2,7 @@
 
 from . import filters as filters
 from . import graph as graph
+from . import explain as explain
 from . import interop as interop
 from . import linen as linen
 from . import nn as nn

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .explain import commands as commands_of_explain
+
 
 class Refused(Exception):
     """What the user has to change; the message is all that is printed."""
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        (args.run if "run" in args else _explain)(args)
     except Refused as refusal:
         print(f"jaxconv {args.command}: {refusal}", file=sys.stderr)
         return 1
@@ -70,7 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--html", type=Path, metavar="FILE", help="write the table there as a page")
     summary.add_argument("--csv", type=Path, metavar="FILE", help="write the exact numbers there")
     summary.set_defaults(run=_summary)
+    commands_of_explain.add_to(commands)
     return parser
+
+
+def _explain(args: argparse.Namespace) -> None:
+    try:
+        args.explain(args)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _use_cpu() -> None:

@@ -47,8 +47,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"filters", "interop", "linen", "nn", "testing"}
-MODULES = {"graph", "interop", "linen", "nn", "testing"}
+MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
@@ -131,6 +130,8 @@ def undocumented(function: Callable) -> list[str]:
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
 MODULES_OF_FUNCTIONS = (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP)
 DOCUMENTED = dict(pair for module in MODULES_OF_FUNCTIONS for pair in public(module))
+SHOWN = (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP)
+DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
 def test_names() -> None:
