@@ -29,11 +29,15 @@ Large data:  tiled(function, y, ...)
 
 from . import noise as noise
 from . import psf as psf
+from .blind import BlindRestored as BlindRestored
+from .blind import blind as blind
+from .blind import semi_blind as semi_blind
 from .choose import noise_level as noise_level
 from .iterate import Report as Report
 from .iterate import Restored as Restored
 from .models import Blur as Blur
 from .models import blur as blur
+from .proximal import fista as fista
 from .richardson_lucy import richardson_lucy as richardson_lucy
 from .spectral import inverse as inverse
 from .spectral import tikhonov as tikhonov
@@ -42,3 +46,4 @@ from .stopping import Discrepancy as Discrepancy
 from .stopping import RelativeChange as RelativeChange
 from .stopping import Whiteness as Whiteness
 from .stopping import whiteness as whiteness
+from .unsupervised import unsupervised_wiener as unsupervised_wiener

@@ -65,59 +65,90 @@ class Problem(typing.NamedTuple):
     """What was observed, by what."""
 
     y: jax.Array
-    model: Model
+    psf: Any  # an array, or a model
+    shape: tuple[int, ...]  # of space in y
     frames: Frames
-    rank: int
+
+    @property
+    def rank(self) -> int:
+        """Number of axes of space."""
+        return len(self.shape)
 
     def mapped(self, array: Any, name: str) -> jax.Array:
-        """An array that broadcasts against y, as y is laid out."""
+        """A number, or an array for one picture or for all, as an array for each picture."""
+        array = floating(array, name)
         whole = self.frames.leave(self.y, self.rank).shape
-        array = jnp.asarray(array, self.y.dtype)
-        rank, shape = self.rank, self.model.shape
-        if array.shape == shape and array.shape != whole:
-            return jnp.broadcast_to(array, self.y.shape)
-        try:
-            array = jnp.broadcast_to(array, whole)
-        except ValueError:
-            raise ValueError(f"{name} has shape {array.shape}; wanted {shape}, or y's {whole}.") from None
-        return self.frames.enter(array, rank)
+        if array.shape == self.shape:
+            return jnp.broadcast_to(array.astype(self.y.dtype), self.y.shape)
+        if array.ndim and array.shape != whole:
+            raise ValueError(
+                f"{name} has shape {array.shape}; wanted a number, {self.shape}, or y's {whole}."
+            )
+        return self.frames.enter(jnp.broadcast_to(array.astype(self.y.dtype), whole), self.rank)
+
+    def scene(self, array: Any, name: str, domain: tuple[int, ...]) -> jax.Array | None:
+        """A number, or a scene for one picture or for all, as a scene for each picture."""
+        if array is None:
+            return None
+        array, lead = floating(array, name).astype(self.y.dtype), self.y.shape[: self.y.ndim - self.rank]
+        if array.shape not in ((), domain):
+            array = self.frames.enter(array, self.rank)
+            if array.shape != (*lead, *domain):
+                raise ValueError(
+                    f"{name} has spatial shape {array.shape[len(lead) :]}; the scene has {domain}. A number is "
+                    "possible too."
+                )
+        return jnp.broadcast_to(array, (*lead, *domain))
 
 
-def problem(y: Any, psf: Any, *, boundary: Boundary, layout: str, light: bool = False) -> Problem:
-    """The data and the forward model, checked against each other.
+def problem(y: Any, psf: Any, *, layout: str, light: bool = False) -> Problem:
+    """The data and the PSF or model, checked against each other.
 
     Args:
       y: data as the caller has it.
       psf: an array, or a model.
-      boundary: for an array.
       layout: of y.
       light: whether the method takes non-negative PSFs only.
     """
-    y = floating(y, "y")
-    given = not hasattr(psf, "adjoint")
-    psf = floating(psf, "psf") if given else psf
-    rank = psf.ndim if given else len(psf.shape)
+    y, model = floating(y, "y"), hasattr(psf, "adjoint")
+    psf = psf if model else floating(psf, "psf").astype(y.dtype)
+    rank = len(psf.shape)
     if rank == 0:
         raise ValueError("psf is a number; wanted an array of as many axes as space has.")
     frames = Frames.of(y.shape, rank, layout)
     y = frames.enter(y, rank)
     shape = y.shape[y.ndim - rank :]
-    if not given:
+    if model:
         if shape != tuple(psf.shape):
-            raise ValueError(
-                f"y has spatial shape {shape} and the model gives {tuple(psf.shape)}; build it for y."
-            )
-        return Problem(y, psf, frames, rank)
+            raise ValueError(f"y has spatial shape {shape}, and the model gives {psf.shape}; build it for y.")
+        return Problem(y, psf, shape, frames)
+    _look_at(psf, light)
+    _psf.check_size(psf.shape, shape)
+    return Problem(y, psf, shape, frames)
+
+
+def model_of(psf: Any, shape: tuple[int, ...], boundary: Boundary) -> Model:
+    """The model that was given, or the blur by the PSF."""
+    return psf if hasattr(psf, "adjoint") else Blur(psf, shape, boundary=boundary)
+
+
+def flat(light: jax.Array, weights: jax.Array, sensitivity: jax.Array) -> jax.Array:
+    """A scene of one brightness that sends out as much light as was seen."""
+    seen = jnp.maximum(jnp.sum(sensitivity), jnp.finfo(light.dtype).tiny)
+    return jnp.full_like(sensitivity, jnp.sum(weights * jnp.maximum(light, 0)) / seen)
+
+
+def domain_of(psf: Any, shape: tuple[int, ...], boundary: Boundary) -> tuple[int, ...]:
+    """The shape of the scene."""
+    return jax.eval_shape(lambda psf: model_of(psf, shape, boundary), psf).domain
+
+
+def _look_at(psf: Any, light: bool) -> None:
     if light:
         _psf.check_values(psf)
-    _warn_off_centre(psf)
-    return Problem(y, Blur(psf.astype(y.dtype), shape, boundary=boundary), frames, rank)
-
-
-def _warn_off_centre(psf: jax.Array) -> None:
-    if not known(psf) or not float(jnp.sum(psf)) > 0:
+    if not known(psf) or not np.sum(values := np.asarray(psf)) > 0:
         return
-    away = _psf.offset(psf)
+    away = _psf.offset(values)
     if np.abs(away).max() > 1:
         warnings.warn(
             f"psf has its centroid {away.round(2).tolist()} pixels from its centre pixel, and the result is "

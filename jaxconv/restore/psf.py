@@ -336,8 +336,11 @@ def offset(psf: ArrayLike) -> np.ndarray:
     total = values.sum()
     if not total > 0:
         raise ValueError(f"psf sums to {total:g}; wanted more than zero.")
-    places = np.indices(values.shape).reshape(values.ndim, -1)
-    return places @ values.ravel() / total - np.array([n // 2 for n in values.shape])
+    axes = range(values.ndim)
+    lines = [values.sum(tuple(b for b in axes if b != a)) for a in axes]
+    return np.array(
+        [np.arange(-(len(line) // 2), len(line) - len(line) // 2) @ line / total for line in lines]
+    )
 
 
 def check(psf: ArrayLike, shape: Sequence[int] | None = None) -> None:

@@ -113,90 +113,69 @@ def richardson_lucy(
       richardson_lucy: 100 of 100 iterations: a fixed number.
     """
     check_options(iterations, gradient, stop)
-    given = _frames.problem(y, psf, boundary=boundary, layout=layout, light=True)
+    given = _frames.problem(y, psf, layout=layout, light=True)
     background = given.mapped(background, "background")
     weights = given.mapped(1.0 if weights is None else weights, "weights")
-    start = start_of(given, start)
+    start = given.scene(start, "start", _frames.domain_of(given.psf, given.shape, boundary))
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         options = Options(iterations, gradient, callback)
-        x, k, history = _run(
-            given.model,
-            given.y,
-            start,
-            background,
-            weights,
-            damping,
-            tv,
-            stop,
-            given.frames,
-            options,
-            accelerate,
-        )
-    report = Report("richardson_lucy", iterations, k, history, stop)
-    return Restored(given.frames.leave(x, given.rank), report)
+        terms = Terms(given.psf, damping, tv, stop)
+        arrays = (given.y, background, weights, start)
+        x, k, history = _run(terms, arrays, boundary, given.frames, options, accelerate)
+    return Restored(
+        given.frames.leave(x, given.rank), Report("richardson_lucy", iterations, k, history, stop)
+    )
 
 
-def start_of(given: _frames.Problem, start: Any) -> jax.Array | None:
-    """The scene to start with, for each picture, or None."""
-    if start is None:
-        return None
-    domain = (*given.frames.lead, *given.model.domain) if not given.frames.last else None
-    shape = given.y.shape[: given.y.ndim - given.rank]
-    start = jnp.asarray(start, given.y.dtype)
-    if start.ndim == 0:
-        return jnp.full((*shape, *given.model.domain), start)
-    start = given.frames.enter(start, given.rank)
-    if start.shape != (*shape, *given.model.domain):
-        raise ValueError(
-            f"start has spatial shape {start.shape[start.ndim - given.rank :]}; wanted {given.model.domain}, "
-            f"that of the scene, or a number. {domain or ''}"
-        )
-    return start
+class Terms(NamedTuple):
+    """What is the same for all pictures."""
+
+    psf: Any
+    damping: Any
+    tv: Any
+    rule: Rule | None
 
 
-@functools.partial(jax.jit, static_argnums=(8, 9, 10))
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _run(
-    model: Model,
-    y: jax.Array,
-    start: jax.Array | None,
-    background: jax.Array,
-    weights: jax.Array,
-    damping: Any,
-    tv: Any,
-    rule: Rule | None,
+    terms: Terms,
+    arrays: tuple[Any, ...],
+    boundary: Boundary,
     frames: _frames.Frames,
     options: Options,
     accelerate: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    def one(y: jax.Array, background: jax.Array, weights: jax.Array, start: jax.Array | None = None) -> Any:
+    y = arrays[0]
+    shape = y.shape[len(y.shape) - len(terms.psf.shape) :]
+    model = _frames.model_of(terms.psf, shape, boundary)
+
+    def one(y: jax.Array, background: jax.Array, weights: jax.Array, x: jax.Array | None) -> Any:
         y = jnp.maximum(y, 0)
-        x = flat(model, y, background, weights) if start is None else start
-        update = multiplicative(model, y, background, weights, damping, tv)
+        sensitivity = model.adjoint(weights)  # Hᵀw
+        if x is None:
+            x = _frames.flat(y - background, weights, sensitivity)
+        update = multiplicative(model, y, background, weights, sensitivity, terms.damping, terms.tv)
         state = State(x, x, jnp.zeros_like(x), jnp.zeros((), x.dtype))
         step = functools.partial(_step, update, y, weights, accelerate)
-        state, k, history = iterate(step, state, options, rule)
+        state, k, history = iterate(step, state, options, terms.rule)
         return model.crop(state.x), k, history
 
-    return frames.each(one)(y, background, weights, *([] if start is None else [start]))
-
-
-def flat(model: Model, y: jax.Array, background: jax.Array, weights: jax.Array) -> jax.Array:
-    """A scene of one brightness, with as much light as the data have above their background."""
-    seen = weights * jnp.broadcast_to(model(jnp.ones(model.domain, y.dtype)), y.shape)
-    tiny = jnp.finfo(y.dtype).tiny
-    level = jnp.sum(weights * jnp.maximum(y - background, 0)) / jnp.maximum(jnp.sum(seen), tiny)
-    return jnp.broadcast_to(level, model.domain)
+    return frames.each(one)(*arrays)
 
 
 def multiplicative(
-    model: Model, y: jax.Array, background: jax.Array, weights: jax.Array, damping: Any = None, tv: Any = None
+    model: Model,
+    y: jax.Array,
+    background: jax.Array,
+    weights: jax.Array,
+    sensitivity: jax.Array,
+    damping: Any = None,
+    tv: Any = None,
 ) -> Any:
     """The function from x to the x of Eq. 1 and to Hx + b."""
-    sensitivity = model.adjoint(jnp.broadcast_to(weights, y.shape))  # Hᵀw
     seen = sensitivity > _UNSEEN * jnp.max(sensitivity)
     scale = jnp.where(seen, 1 / jnp.where(seen, sensitivity, 1), 0)
-    # What rounding leaves of a zero. A transform's error is relative to the brightest pixel.
-    floor = jnp.finfo(y.dtype).eps * jnp.max(y) + jnp.finfo(y.dtype).tiny
+    floor = floor_of(y)
 
     def update(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         predicted = model(x) + background
@@ -208,6 +187,11 @@ def multiplicative(
         return new, predicted
 
     return update
+
+
+def floor_of(y: jax.Array) -> jax.Array:
+    """What rounding leaves of a zero: a transform's error is relative to the brightest pixel."""
+    return jnp.finfo(y.dtype).eps * jnp.max(y) + jnp.finfo(y.dtype).tiny
 
 
 def damped(y: jax.Array, predicted: jax.Array, damping: Any) -> jax.Array:

@@ -19,7 +19,7 @@ from ..typing import Layout
 from . import choose, extend
 from . import frames as _frames
 from .iterate import Report, Restored
-from .models import Blur, otf
+from .models import otf
 
 Operator = Literal["laplacian", "gradient", "identity"]
 
@@ -38,7 +38,7 @@ def inverse(
     psf: ArrayLike,
     *,
     threshold: float | ArrayLike = 1e-2,
-    boundary: extend.Extension = "reflect",
+    boundary: extend.Extension = "liu_jia",
     layout: Layout = "channels_last",
 ) -> Restored:
     """Inverse filter: divides where that is safe, and gives up the other frequencies.
@@ -49,7 +49,7 @@ def inverse(
       y: data, (*spatial), (..., *spatial, C), or with channels_first (..., *spatial).
       psf: of as many axes as space has.
       threshold: relative to the largest |H|. More is smoother; less amplifies noise by up to 1 / threshold.
-      boundary: how the picture is continued: "reflect", "liu_jia", "taper", or "circular" for one that is
+      boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
       layout: where channels are, if y has more axes than space.
 
@@ -83,7 +83,7 @@ def wiener(
     balance: float | ArrayLike | Callable[[jax.Array], jax.Array] | None = None,
     *,
     noise: float | ArrayLike | None = None,
-    boundary: extend.Extension = "reflect",
+    boundary: extend.Extension = "liu_jia",
     layout: Layout = "channels_last",
 ) -> Restored:
     """Wiener filter: the linear estimate with the least mean squared error.
@@ -100,7 +100,7 @@ def wiener(
         with "circular", an array of the shape of `jnp.fft.rfftn` of a picture. None takes white noise and a
         scene of spectrum S_x ∝ 1 / |f|², as photographs have, scaled to the variance of y.
       noise: standard deviation of the noise, for a balance of None. More is smoother. None estimates it.
-      boundary: how the picture is continued: "reflect", "liu_jia", "taper", or "circular" for one that is
+      boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
       layout: where channels are, if y has more axes than space.
 
@@ -137,7 +137,7 @@ def _wiener(of: Periodic, balance: jax.Array) -> tuple[jax.Array, dict[str, Any]
 
 def _wiener_of_photographs(of: Periodic, noise: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
     noise = choose.noise_level(of.y) if noise is None else noise
-    power = jnp.square(noise) * of.whole.size
+    power = jnp.square(noise) * float(of.whole.size)
     squares = jnp.sum(jnp.square(frequencies(of.whole.shape)), axis=0)
     shape = jnp.where(squares > 0, 1 / jnp.where(squares > 0, squares, 1), 0)
     count = multiplicity(of.whole.shape) * (squares > 0)
@@ -157,7 +157,7 @@ def tikhonov(
     operator: Operator | ArrayLike = "laplacian",
     rule: choose.Choice = "gcv",
     noise: float | ArrayLike | None = None,
-    boundary: extend.Extension = "reflect",
+    boundary: extend.Extension = "liu_jia",
     layout: Layout = "channels_last",
 ) -> Restored:
     """Tikhonov regularisation, also known as constrained least squares and as the Wiener-Hunt filter.
@@ -175,7 +175,7 @@ def tikhonov(
       rule: "gcv", generalised cross-validation, the weight that best predicts each datum from the others; or
         "discrepancy", the largest that leaves no more than the noise: |y - h * x|² = n noise².
       noise: standard deviation for "discrepancy". None estimates it.
-      boundary: how the picture is continued: "reflect", "liu_jia", "taper", or "circular" for one that is
+      boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
       layout: where channels are, if y has more axes than space.
 
@@ -234,7 +234,7 @@ def _tikhonov(
     else:
         chosen["noise"] = noise = choose.noise_level(of.y) if noise is None else noise
         # Parseval: Σ|Y|² = N Σ|y|² for N positions; the picture has y.size, and the rest is no data.
-        goal = of.whole.size * of.y.size * jnp.square(noise)
+        goal = float(of.whole.size * of.y.size) * jnp.square(noise)
         weight = choose.crossing(lambda w: jnp.sum(power * jnp.square(kept(w))) - goal)
     return _regularised(of, weight * penalty), chosen | {"weight": weight}
 
@@ -277,13 +277,12 @@ def _solved(
 ) -> Restored:
     """What the methods have in common: checks before, the report after."""
     extend.check(boundary)
-    given = _frames.problem(y, psf, boundary="circular", layout=layout)
-    if not isinstance(given.model, Blur):
-        raise ValueError("psf is a model; this method wants an array, since it divides by its spectrum.")
-    psf = given.model.psf
+    if hasattr(psf, "adjoint"):
+        raise ValueError("psf is a model; this method divides by a spectrum and wants an array.")
+    given = _frames.problem(y, psf, layout=layout)
     if callable(params):
-        params = params(frequencies(extend.grid(given.model.shape, psf.shape, boundary)))
-    x, chosen = _run(solver, static, given.y, psf, params, boundary, given.frames)
+        params = params(frequencies(extend.grid(given.shape, given.psf.shape, boundary)))
+    x, chosen = _run(solver, static, given.y, given.psf, params, boundary, given.frames)
     return Restored(given.frames.leave(x, given.rank), Report(name, chosen=chosen))
 
 

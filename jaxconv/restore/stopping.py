@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
@@ -33,10 +32,6 @@ class Rule(Protocol):
     def done(self, history: jax.Array, k: jax.Array) -> jax.Array: ...  # noqa: D102
 
 
-def _pytree(*fields: str) -> Callable[[type], type]:
-    return functools.partial(jax.tree_util.register_dataclass, data_fields=list(fields), meta_fields=[])
-
-
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["tolerance"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class RelativeChange:
@@ -51,8 +46,8 @@ class RelativeChange:
     tolerance: float | jax.Array = 1e-3
 
     def measure(self, seen: Seen) -> jax.Array:  # noqa: D102
-        change = jnp.sum(jnp.square(seen.after - seen.before))
-        size = jnp.sum(jnp.square(seen.after))
+        change = jnp.sum(jnp.square(jnp.abs(seen.after - seen.before)))
+        size = jnp.sum(jnp.square(jnp.abs(seen.after)))
         return jnp.sqrt(change / jnp.maximum(size, jnp.finfo(size.dtype).tiny))
 
     def done(self, history: jax.Array, k: jax.Array) -> jax.Array:  # noqa: D102

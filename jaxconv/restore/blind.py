@@ -1,0 +1,243 @@
+"""Blind deconvolution: the PSF is estimated too, by the same likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+
+from . import frames as _frames
+from .arrays import floating
+from .choose import noise_level
+from .iterate import Callback, Gradient, Options, Report, check_options, iterate
+from .models import Blur, Boundary, otf
+from .progress import shown
+from .psf import check_size
+from .richardson_lucy import floor_of, multiplicative, richardson_lucy
+from .spectral import frequencies, multiplicity
+from .stopping import Rule, Seen
+
+
+class BlindRestored(NamedTuple):
+    """A restored picture, the PSF that was found, and the report."""
+
+    x: jax.Array
+    psf: jax.Array
+    report: Report
+
+
+class State(NamedTuple):
+    """The scene and the PSF."""
+
+    x: jax.Array
+    psf: jax.Array
+
+
+def blind(
+    y: ArrayLike,
+    psf: ArrayLike,
+    *,
+    iterations: int = 50,
+    scene_steps: int = 1,
+    psf_steps: int = 1,
+    background: ArrayLike = 0.0,
+    weights: ArrayLike | None = None,
+    stop: Rule | None = None,
+    boundary: Boundary = "unknown",
+    gradient: Gradient = "unrolled",
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> BlindRestored:
+    """Blind Richardson-Lucy: scene and PSF by turns.
+
+    The likelihood of counts y ~ Poisson(h * x + b) is the same in x and h, so each is improved by the update of
+    `richardson_lucy` with the other one in the place of the PSF; h is scaled to sum to one and stays zero where
+    it was. The first guess decides what is found: begin with one that is too wide rather than too narrow.
+
+    Args:
+      y: data, one picture, of as many axes as the PSF; not negative.
+      psf: first guess. Its size, and where it is not zero, is where the PSF may be; a flat one says only that.
+      iterations: how many turns, or how many at most if there is a rule.
+      scene_steps: updates of the scene in each turn.
+      psf_steps: updates of the PSF in each turn. 0 is `richardson_lucy`; more trusts the guess less.
+      background: light that was not blurred, b, a number or one for each pixel.
+      weights: w in [0, 1], for each pixel; 0 where there are no data.
+      stop: rule that stops before; see `RelativeChange`, `Discrepancy`, `Whiteness`.
+      boundary: what is outside of the frame, as in `Blur`.
+      gradient: "unrolled" or "checkpoint", as in `richardson_lucy`.
+      callback: called after each turn with its number, from 0, and the scene.
+      progress: whether to show it.
+
+    Returns:
+      `BlindRestored(x, psf, report)`.
+
+    Raises:
+      ValueError: for a PSF that is negative or larger than the data, and arguments that do not fit.
+
+    References:
+      Fish et al.: Blind deconvolution by means of the Richardson-Lucy algorithm. J. Opt. Soc. Am. A 12 (1995).
+      doi:10.1364/JOSAA.12.000058.
+      Ayers, Dainty: Iterative blind deconvolution method and its applications. Opt. Lett. 13 (1988).
+      doi:10.1364/OL.13.000547.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> y = jnp.zeros(15).at[6:9].set(jnp.array([1.0, 2.0, 1.0])) + 0.01
+      >>> x, psf, report = blind(y, jnp.ones(5) / 5, iterations=100, boundary="circular")
+      >>> psf.shape, float(psf.sum())
+      ((5,), 1.0)
+    """
+    for name, steps, least in (("scene_steps", scene_steps, 1), ("psf_steps", psf_steps, 0)):
+        if not isinstance(steps, int) or steps < least:
+            raise ValueError(f"{name}={steps!r} must be an integer, at least {least}.")
+    check_options(iterations, gradient, stop)
+    if hasattr(psf, "adjoint") or gradient == "implicit":
+        raise ValueError("blind wants psf as an array, and gradient as 'unrolled' or 'checkpoint'.")
+    given = _frames.problem(y, psf, layout="channels_first", light=True)
+    if given.frames.lead:
+        raise ValueError(f"y of shape {given.y.shape} is several pictures; use jax.vmap for them.")
+    background = given.mapped(background, "background")
+    weights = given.mapped(1.0 if weights is None else weights, "weights")
+    with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
+        fixed = (boundary, scene_steps, psf_steps, Options(iterations, gradient, callback))
+        x, psf, k, history = _run(given.y, given.psf, background, weights, stop, fixed)
+    return BlindRestored(x, psf, Report("blind", iterations, k, history, stop))
+
+
+@functools.partial(jax.jit, static_argnums=5)
+def _run(
+    y: jax.Array,
+    psf: jax.Array,
+    background: jax.Array,
+    weights: jax.Array,
+    rule: Rule | None,
+    fixed: tuple[Any, ...],
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    boundary, scene_steps, psf_steps, options = fixed
+    y = jnp.maximum(y, 0)
+    floor = floor_of(y)
+
+    def turn(state: State) -> tuple[State, Seen]:
+        model = Blur(state.psf, y.shape, boundary=boundary)
+        update = multiplicative(model, y, background, weights, model.adjoint(weights))
+        x, predicted = update(state.x)
+        first = predicted
+        for _ in range(scene_steps - 1):
+            x, _ = update(x)
+        psf = state.psf
+        for _ in range(psf_steps):
+            predicted, pull = jax.vjp(lambda h: Blur(h, y.shape, boundary=boundary)(x), psf)
+            [ahead] = pull(weights * y / jnp.maximum(predicted + background, floor))
+            [all_] = pull(weights)
+            psf = psf * jnp.maximum(ahead, 0) / jnp.maximum(all_, floor)
+            psf = psf / jnp.maximum(jnp.sum(psf), jnp.finfo(psf.dtype).tiny)
+        return State(x, psf), Seen(state.x, x, y, first, weights)
+
+    psf = psf / jnp.sum(psf)
+    model = Blur(psf, y.shape, boundary=boundary)
+    start = _frames.flat(y - background, weights, model.adjoint(weights))
+    state, k, history = iterate(turn, State(start, psf), options, rule)
+    return model.crop(state.x), state.psf, k, history
+
+
+def semi_blind(
+    y: ArrayLike,
+    family: Callable[[Any], jax.Array],
+    params: Any,
+    *,
+    fit_steps: int = 30,
+    **options: Any,
+) -> BlindRestored:
+    """Richardson-Lucy with a PSF of a known family: its parameters are fitted to the data first.
+
+    The fit is by the likelihood of the parameters alone, with the scene integrated out. For a scene of power
+    spectrum s / |f|², as photographs have, and white noise of variance ν, the spectrum of y has the variance
+
+        P(f) = |H(f; params)|² s / |f|² + ν        minimise Σ_f log P + |Y|² / P  (Whittle)
+
+    over params, s and ν by Fisher scoring. To maximise over the scene too, as `blind` does, would prefer a PSF
+    of one point, which explains any data.
+
+    Args:
+      y: data, one picture; not negative.
+      family: differentiable function from the parameters to a PSF, as `lambda s: psf.gaussian(s, shape=(15,
+        15))`. Pass the same function object each time, or it is compiled again.
+      params: first guess, an array or a pytree of arrays; not zero, and within a factor of about two.
+      fit_steps: of the scoring; 30 are more than enough, if the guess was near.
+      options: of `richardson_lucy`.
+
+    Returns:
+      `BlindRestored(x, psf, report)`; the report has the parameters as `params` and ν's root as `noise`.
+
+    Raises:
+      ValueError: for a PSF larger than the data, and arguments that do not fit.
+
+    References:
+      Levin et al.: Efficient marginal likelihood optimization in blind deconvolution. CVPR 2011.
+      doi:10.1109/CVPR.2011.5995308. Whittle: Estimation and information in stationary time series. Ark. Mat. 2
+      (1953). doi:10.1007/BF02590998.
+
+    Example:
+      >>> import jax
+      >>> from jaxconv import restore
+      >>> scene = jnp.cumsum(jnp.cumsum(jax.random.normal(jax.random.key(0), (64, 64)), 0), 1)
+      >>> family = lambda s: restore.psf.gaussian(s, shape=(13, 13))
+      >>> y = restore.blur(scene - scene.min(), family(1.6))
+      >>> y = restore.noise.gaussian(jax.random.key(1), y, sigma=0.01)
+      >>> x, psf, report = restore.semi_blind(y, family, 1.0, iterations=10)
+      >>> psf.shape, float(report.chosen["params"])
+      ((13, 13), 1.6)
+    """
+    if not isinstance(fit_steps, int) or fit_steps < 1:
+        raise ValueError(f"fit_steps={fit_steps!r} must be a positive integer.")
+    data = floating(y, "y")
+    params = jax.tree.map(lambda p: floating(p, "params").astype(data.dtype), params)
+    check_size(jax.eval_shape(family, params).shape, data.shape)
+    params, noise = _fit(data, params, family, fit_steps)
+    psf = family(params)
+    x, report = richardson_lucy(data, psf, **options)
+    chosen = {"params": params, "noise": noise}
+    return BlindRestored(x, psf, dataclasses.replace(report, method="semi_blind", chosen=chosen))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _fit(y: jax.Array, params: Any, family: Callable[..., Any], steps: int) -> tuple[Any, jax.Array]:
+    params, unravel = ravel_pytree(params)
+    window = jnp.ones((), y.dtype)
+    for axis, n in enumerate(y.shape):
+        hann = jnp.square(jnp.sin(jnp.pi * (jnp.arange(n) + 0.5) / n))
+        window = window * hann.reshape([-1 if a == axis else 1 for a in range(y.ndim)])
+    window = window / jnp.sqrt(jnp.mean(jnp.square(window)))
+    level = jnp.sum(y * window) / jnp.sum(window)
+    power = jnp.square(jnp.abs(jnp.fft.rfftn((y - level) * window, norm="ortho")))
+    squares = jnp.sum(jnp.square(frequencies(y.shape)), axis=0)
+    used = multiplicity(y.shape) * (squares > 9 / min(y.shape) ** 2)  # the window smears the lowest ones
+    safe = jnp.where(used > 0, squares, 1)
+
+    def logarithm(unknowns: jax.Array) -> jax.Array:
+        transfer = otf(family(unravel(unknowns[2:])).astype(y.dtype), y.shape)
+        signal = jnp.square(jnp.abs(transfer)) / safe
+        return jnp.log(jnp.exp(unknowns[0]) * signal + jnp.exp(unknowns[1]))
+
+    def score(unknowns: jax.Array, _: None) -> tuple[jax.Array, None]:
+        slopes = jax.jacfwd(logarithm)(unknowns)
+        excess = used * (1 - power / jnp.exp(logarithm(unknowns)))
+        gradient = jnp.tensordot(excess, slopes, y.ndim)
+        fisher = jnp.tensordot(used[..., None] * slopes, slopes, (tuple(range(y.ndim)),) * 2)
+        ridge = 1e-6 * jnp.trace(fisher) * jnp.eye(len(unknowns), dtype=y.dtype)
+        step = jnp.linalg.solve(fisher + ridge, gradient)
+        # Far from the optimum the model is no parabola: a step changes a logarithm by 1, a parameter by a fifth.
+        most = jnp.concatenate([jnp.ones(2, y.dtype), jnp.abs(unknowns[2:]) / 5])
+        return unknowns - step / jnp.maximum(1, jnp.max(jnp.abs(step) / most)), None
+
+    noise = 2 * jnp.log(jnp.maximum(noise_level(y), 1e-4 * jnp.std(y)))
+    scale = jnp.log(jnp.sum(used * power) / jnp.sum(used / safe))
+    unknowns = jnp.concatenate([jnp.stack([scale, noise]).astype(y.dtype), params])
+    unknowns, _ = jax.lax.scan(score, unknowns, None, length=steps)
+    return unravel(unknowns[2:]), jnp.exp(unknowns[1] / 2)
