@@ -1,4 +1,4 @@
-"""What benchmarks.restoration restores: photographs blurred as a camera does, and a volume of a microscope."""
+"""What benchmarks.restoration restores: photographs blurred as a camera does, and a microscope's volume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import skimage.io
 from jaxconv.restore import psf
 
 # Grey and colour, in every scikit-image wheel.
-PHOTOGRAPHS = ("camera", "coins", "astronaut", "chelsea", "coffee")
+PHOTOGRAPHS = ("camera", "coins", "astronaut", "chelsea")
 PSFS = ("gaussian", "disk", "motion", "trajectory", "box")
 # Standard deviations of the noise, where white is 1.
 NOISES = (0.01, 0.03)
