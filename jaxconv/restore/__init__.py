@@ -33,12 +33,14 @@ from .blind import BlindRestored as BlindRestored
 from .blind import blind as blind
 from .blind import semi_blind as semi_blind
 from .choose import noise_level as noise_level
+from .compose import Downsample as Downsample
+from .compose import TileBlur as TileBlur
 from .iterate import Report as Report
 from .iterate import Restored as Restored
 from .models import Blur as Blur
-from .models import blur as blur
 from .proximal import fista as fista
 from .richardson_lucy import richardson_lucy as richardson_lucy
+from .simulate import blur as blur
 from .spectral import inverse as inverse
 from .spectral import tikhonov as tikhonov
 from .spectral import wiener as wiener
@@ -46,4 +48,5 @@ from .stopping import Discrepancy as Discrepancy
 from .stopping import RelativeChange as RelativeChange
 from .stopping import Whiteness as Whiteness
 from .stopping import whiteness as whiteness
+from .tiles import tiled as tiled
 from .unsupervised import unsupervised_wiener as unsupervised_wiener

@@ -9,19 +9,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from . import frames as _frames
 from .arrays import floating
-from .choose import noise_level
 from .iterate import Callback, Gradient, Options, Report, check_options, iterate
-from .models import Blur, Boundary, otf
+from .models import Blur, Boundary
 from .progress import shown
 from .psf import check_size
 from .richardson_lucy import floor_of, multiplicative, richardson_lucy
-from .spectral import frequencies, multiplicity
 from .stopping import Rule, Seen
+from .whittle import fit
 
 
 class BlindRestored(NamedTuple):
@@ -156,24 +154,25 @@ def semi_blind(
 ) -> BlindRestored:
     """Richardson-Lucy with a PSF of a known family: its parameters are fitted to the data first.
 
-    The fit is by the likelihood of the parameters alone, with the scene integrated out. For a scene of power
-    spectrum s / |f|², as photographs have, and white noise of variance ν, the spectrum of y has the variance
+    The fit is by the likelihood of the parameters alone, with the scene integrated out: for a scene of power
+    spectrum s |f|^-a, as photographs have, and white noise of variance ν, the spectrum of y has the variance
 
-        P(f) = |H(f; params)|² s / |f|² + ν        minimise Σ_f log P + |Y|² / P  (Whittle)
+        P(f) = |H(f; params)|² s |f|^-a + ν        minimise Σ_f log P + |Y|² / P  (Whittle)
 
-    over params, s and ν by Fisher scoring. To maximise over the scene too, as `blind` does, would prefer a PSF
-    of one point, which explains any data.
+    over params, s, a and ν. To maximise over the scene too, as `blind` does, would prefer a PSF of one point,
+    which explains any data.
 
     Args:
       y: data, one picture; not negative.
       family: differentiable function from the parameters to a PSF, as `lambda s: psf.gaussian(s, shape=(15,
         15))`. Pass the same function object each time, or it is compiled again.
-      params: first guess, an array or a pytree of arrays; not zero, and within a factor of about two.
+      params: first guess, an array or a pytree of arrays; not zero. Within a fifth of the truth for PSFs whose spectrum has zeros,
+        as those of motion and defocus, which have many maxima of the likelihood; smooth ones come from further.
       fit_steps: of the scoring; 30 are more than enough, if the guess was near.
       options: of `richardson_lucy`.
 
     Returns:
-      `BlindRestored(x, psf, report)`; the report has the parameters as `params` and ν's root as `noise`.
+      `BlindRestored(x, psf, report)`; the report has the parameters as `params`, and √ν as `noise`.
 
     Raises:
       ValueError: for a PSF larger than the data, and arguments that do not fit.
@@ -186,7 +185,7 @@ def semi_blind(
     Example:
       >>> import jax
       >>> from jaxconv import restore
-      >>> scene = jnp.cumsum(jnp.cumsum(jax.random.normal(jax.random.key(0), (64, 64)), 0), 1)
+      >>> scene = jnp.cumsum(jnp.cumsum(jax.random.normal(jax.random.key(0), (48, 48)), 0), 1)
       >>> family = lambda s: restore.psf.gaussian(s, shape=(13, 13))
       >>> y = restore.blur(scene - scene.min(), family(1.6))
       >>> y = restore.noise.gaussian(jax.random.key(1), y, sigma=0.01)
@@ -199,45 +198,11 @@ def semi_blind(
     data = floating(y, "y")
     params = jax.tree.map(lambda p: floating(p, "params").astype(data.dtype), params)
     check_size(jax.eval_shape(family, params).shape, data.shape)
-    params, noise = _fit(data, params, family, fit_steps)
+    params, spectra = _fit(data, params, family, fit_steps)
     psf = family(params)
     x, report = richardson_lucy(data, psf, **options)
-    chosen = {"params": params, "noise": noise}
+    chosen = {"params": params, "noise": spectra.noise}
     return BlindRestored(x, psf, dataclasses.replace(report, method="semi_blind", chosen=chosen))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _fit(y: jax.Array, params: Any, family: Callable[..., Any], steps: int) -> tuple[Any, jax.Array]:
-    params, unravel = ravel_pytree(params)
-    window = jnp.ones((), y.dtype)
-    for axis, n in enumerate(y.shape):
-        hann = jnp.square(jnp.sin(jnp.pi * (jnp.arange(n) + 0.5) / n))
-        window = window * hann.reshape([-1 if a == axis else 1 for a in range(y.ndim)])
-    window = window / jnp.sqrt(jnp.mean(jnp.square(window)))
-    level = jnp.sum(y * window) / jnp.sum(window)
-    power = jnp.square(jnp.abs(jnp.fft.rfftn((y - level) * window, norm="ortho")))
-    squares = jnp.sum(jnp.square(frequencies(y.shape)), axis=0)
-    used = multiplicity(y.shape) * (squares > 9 / min(y.shape) ** 2)  # the window smears the lowest ones
-    safe = jnp.where(used > 0, squares, 1)
-
-    def logarithm(unknowns: jax.Array) -> jax.Array:
-        transfer = otf(family(unravel(unknowns[2:])).astype(y.dtype), y.shape)
-        signal = jnp.square(jnp.abs(transfer)) / safe
-        return jnp.log(jnp.exp(unknowns[0]) * signal + jnp.exp(unknowns[1]))
-
-    def score(unknowns: jax.Array, _: None) -> tuple[jax.Array, None]:
-        slopes = jax.jacfwd(logarithm)(unknowns)
-        excess = used * (1 - power / jnp.exp(logarithm(unknowns)))
-        gradient = jnp.tensordot(excess, slopes, y.ndim)
-        fisher = jnp.tensordot(used[..., None] * slopes, slopes, (tuple(range(y.ndim)),) * 2)
-        ridge = 1e-6 * jnp.trace(fisher) * jnp.eye(len(unknowns), dtype=y.dtype)
-        step = jnp.linalg.solve(fisher + ridge, gradient)
-        # Far from the optimum the model is no parabola: a step changes a logarithm by 1, a parameter by a fifth.
-        most = jnp.concatenate([jnp.ones(2, y.dtype), jnp.abs(unknowns[2:]) / 5])
-        return unknowns - step / jnp.maximum(1, jnp.max(jnp.abs(step) / most)), None
-
-    noise = 2 * jnp.log(jnp.maximum(noise_level(y), 1e-4 * jnp.std(y)))
-    scale = jnp.log(jnp.sum(used * power) / jnp.sum(used / safe))
-    unknowns = jnp.concatenate([jnp.stack([scale, noise]).astype(y.dtype), params])
-    unknowns, _ = jax.lax.scan(score, unknowns, None, length=steps)
-    return unravel(unknowns[2:]), jnp.exp(unknowns[1] / 2)
+_fit = jax.jit(fit, static_argnums=(2, 3))

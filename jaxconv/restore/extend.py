@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..lowerings.fft import smooth
-from .models import otf
+from .spectrum import otf
 
 Extension = Literal["circular", "reflect", "taper", "liu_jia"]
 

@@ -7,7 +7,7 @@ what lies in the frame of y out of x. One picture at a time: more of them go thr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import jax
@@ -17,8 +17,9 @@ from jax import lax
 from ..lowerings.fft import smooth
 from ..ops import border
 from ..ops.conv import conv
-from . import psf as _psf
 from .arrays import floating
+from .psf import check_size
+from .spectrum import otf
 
 Boundary = Literal["circular", "zeros", "reflect", "valid", "unknown"]
 
@@ -43,14 +44,61 @@ class Model(Protocol):
     def crop(self, x: jax.Array) -> jax.Array: ...  # noqa: D102
 
 
-def otf(psf: jax.Array, grid: Sequence[int]) -> jax.Array:
-    """The optical transfer function: the half spectrum of a PSF with its centre at the origin of a grid."""
-    padded = jnp.pad(psf, [(0, n - k) for n, k in zip(grid, psf.shape, strict=True)])
-    return jnp.fft.rfftn(jnp.roll(padded, [-(k // 2) for k in psf.shape], range(psf.ndim)))
+class Framed:
+    """What models have in common: the frame of y, and what the scene is outside of it."""
+
+    shape: tuple[int, ...]
+    boundary: Boundary
+    size: tuple[int, ...]  # of the PSF
+
+    def _frame(self, size: tuple[int, ...], shape: Sequence[int], boundary: Boundary) -> None:
+        self.size, self.shape, self.boundary = size, tuple(shape), boundary
+        if boundary not in get_args(Boundary):
+            raise ValueError(
+                f"boundary={boundary!r} is not known; use one of {', '.join(get_args(Boundary))}."
+            )
+        if boundary != "valid":
+            check_size(self.size, self.shape)
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """Shape of x."""
+        return self._reach if self.boundary in ("valid", "unknown") else self.shape
+
+    @property
+    def _ends(self) -> list[tuple[int, int]]:
+        """How many positions before and after the frame a PSF reaches."""
+        return [(k - 1 - k // 2, k // 2) for k in self.size]
+
+    @property
+    def _reach(self) -> tuple[int, ...]:
+        return tuple(n + k - 1 for n, k in zip(self.shape, self.size, strict=True))
+
+    def _extend(self, x: jax.Array) -> jax.Array:
+        """The scene as far as the PSF reaches."""
+        if self.boundary in ("valid", "unknown"):
+            return x
+        if self.boundary == "zeros":
+            return jnp.pad(x, self._ends)
+        return jnp.pad(x, self._ends, mode=border.MODES[self.boundary])
+
+    def _unextend(self, x: jax.Array) -> jax.Array:
+        return x if self.domain == x.shape else border.adjoint(self._extend, self.domain, x)
+
+    def crop(self, x: jax.Array) -> jax.Array:
+        """What lies in the frame of y."""
+        if self.boundary != "unknown":
+            return x
+        return cut(x, [lo for lo, _ in self._ends], self.shape)
+
+
+def cut(x: jax.Array, start: Sequence[int], shape: Sequence[int]) -> jax.Array:
+    """The part of this shape that begins there."""
+    return lax.slice(x, start, [s + n for s, n in zip(start, shape, strict=True)])
 
 
 @jax.tree_util.register_pytree_node_class
-class Blur:
+class Blur(Framed):
     """Convolution by a PSF, y[t] = Σ_j psf[j] x[t - j + k // 2].
 
     What x is outside of the frame is the boundary:
@@ -79,101 +127,57 @@ class Blur:
 
     def __init__(self, psf: Any, shape: Sequence[int], *, boundary: Boundary = "unknown") -> None:
         self.psf = floating(psf, "psf")
-        self.shape, self.boundary = tuple(shape), boundary
-        if boundary not in get_args(Boundary):
-            raise ValueError(
-                f"boundary={boundary!r} is not known; use one of {', '.join(get_args(Boundary))}."
-            )
-        _psf.check_size(self.psf.shape, self.shape)
+        self._frame(self.psf.shape, shape, boundary)
         self.otf = None if self._direct else otf(self.psf, self._grid)
 
     def tree_flatten(self) -> tuple[Any, Any]:  # noqa: D102
-        return (self.psf, self.otf), (self.shape, self.boundary)
+        return (self.psf, self.otf), (self.size, self.shape, self.boundary)
 
     @classmethod
     def tree_unflatten(cls, aux: Any, leaves: Any) -> Blur:  # noqa: D102
         model = object.__new__(cls)
         model.psf, model.otf = leaves
-        model.shape, model.boundary = aux
+        model.size, model.shape, model.boundary = aux
         return model
 
     @property
     def _direct(self) -> bool:
-        return math.prod(self.psf.shape) <= _DIRECT
+        return math.prod(self.size) <= _DIRECT
 
     @property
-    def _ends(self) -> list[tuple[int, int]]:
-        """How many positions before and after the frame a PSF reaches."""
-        return [(k - 1 - k // 2, k // 2) for k in self.psf.shape]
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """Shape of x."""
-        return self._extended if self.boundary in ("valid", "unknown") else self.shape
-
-    @property
-    def _extended(self) -> tuple[int, ...]:
-        return tuple(n + k - 1 for n, k in zip(self.shape, self.psf.shape, strict=True))
-
-    @property
-    def _periodic(self) -> bool:
-        """A transform of the frame itself does it."""
-        return self.boundary == "circular" and all(smooth(n) == n for n in self.shape)
+    def _inside(self) -> bool:
+        """Whether the frame is at the beginning of the grid, which wraps round to what is before it."""
+        return self.boundary == "zeros" or (
+            self.boundary == "circular" and all(smooth(n) == n for n in self.shape)
+        )
 
     @property
     def _grid(self) -> tuple[int, ...]:
-        if self._periodic:
-            return self.shape
-        if self.boundary == "zeros":  # those behind the frame are before it too
-            return tuple(smooth(n + max(e)) for n, e in zip(self.shape, self._ends, strict=True))
-        return tuple(smooth(n) for n in self._extended)
+        if not self._inside:
+            return tuple(smooth(n) for n in self._reach)
+        room = [max(e) if self.boundary == "zeros" else 0 for e in self._ends]
+        return tuple(smooth(n + m) for n, m in zip(self.shape, room, strict=True))
 
-    def _extend(self, x: jax.Array) -> jax.Array:
-        """The scene as far as the PSF reaches."""
-        if self.boundary in ("valid", "unknown"):
-            return x
-        if self.boundary == "zeros":
-            return jnp.pad(x, self._ends)
-        return jnp.pad(x, self._ends, mode=border.MODES[self.boundary])
-
+    @property
     def _start(self) -> list[int]:
-        """Where the frame begins on the grid."""
-        inner = self._periodic or self.boundary == "zeros"
-        return [0 if inner else lo for lo, _ in self._ends]
+        """Where the frame is on the grid."""
+        return [0 if self._inside else lo for lo, _ in self._ends]
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The blurred scene."""
         if self.otf is None:
             return _slide(self._extend(x), jnp.flip(self.psf), "VALID")
-        start = self._start()
-        x = x if self._periodic or self.boundary == "zeros" else self._extend(x)
-        y = _filter(x, self.otf, self._grid)
-        return lax.slice(y, start, [s + n for s, n in zip(start, self.shape, strict=True)])
+        y = _filter(x if self._inside else self._extend(x), self.otf, self._grid)
+        return cut(y, self._start, self.shape)
 
     def adjoint(self, y: jax.Array) -> jax.Array:
         """Σ_t y[t] ∂(Hx)[t]/∂x."""
         if self.otf is None:
             return self._unextend(_slide(y, self.psf, "FULL"))
-        start = self._start()
-        if any(start):
-            y = jnp.pad(y, [(s, 0) for s in start])
-        inner = self._periodic or self.boundary == "zeros"
+        y = jnp.pad(y, [(lo, 0) for lo in self._start])
         x = _filter(y, jnp.conj(self.otf), self._grid)
-        x = lax.slice(x, [0] * x.ndim, self.shape if inner else self._extended)
-        return x if inner else self._unextend(x)
-
-    def _unextend(self, x: jax.Array) -> jax.Array:
-        return x if self.domain == x.shape else border.adjoint(self._extend, self.domain, x)
-
-    def crop(self, x: jax.Array) -> jax.Array:
-        """What lies in the frame of y."""
-        if self.boundary != "unknown":
-            return x
-        return lax.slice(
-            x,
-            [lo for lo, _ in self._ends],
-            [lo + n for (lo, _), n in zip(self._ends, self.shape, strict=True)],
-        )
+        origin = [0] * x.ndim
+        return cut(x, origin, self.shape) if self._inside else self._unextend(cut(x, origin, self._reach))
 
 
 def _slide(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
@@ -183,33 +187,3 @@ def _slide(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
 def _filter(x: jax.Array, transfer: jax.Array, grid: tuple[int, ...]) -> jax.Array:
     axes = range(-len(grid), 0)
     return jnp.fft.irfftn(transfer * jnp.fft.rfftn(x, grid, axes), grid, axes)
-
-
-def blur(x: Any, psf: Any, *, boundary: Boundary = "valid") -> jax.Array:
-    """What an instrument with this PSF sees of a scene; see `Blur` for the boundaries.
-
-    Args:
-      x: scene, any number of pictures in front: (..., *spatial).
-      psf: as many axes as space has.
-      boundary: as in `Blur`. With "valid" or "unknown" the picture is smaller than the scene, by psf.shape - 1.
-
-    Returns:
-      The blurred scene, in floating point.
-
-    Raises:
-      ValueError: as `Blur`.
-
-    Example:
-      >>> blur([2.0, 4.0, 8.0], [0.5, 0.5]).tolist()
-      [3.0, 6.0]
-    """
-    x, psf = floating(x, "x"), floating(psf, "psf")
-    if x.ndim < psf.ndim:
-        raise ValueError(f"x of shape {x.shape} has fewer axes than psf of shape {psf.shape}.")
-    shape = x.shape[x.ndim - psf.ndim :]
-    if boundary in ("valid", "unknown"):
-        shape = tuple(n - k + 1 for n, k in zip(shape, psf.shape, strict=True))
-    model: Callable[[jax.Array], jax.Array] = Blur(psf, shape, boundary=boundary)
-    for _ in range(x.ndim - psf.ndim):
-        model = jax.vmap(model)
-    return model(x)

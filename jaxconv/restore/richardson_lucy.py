@@ -196,8 +196,7 @@ def floor_of(y: jax.Array) -> jax.Array:
 
 def damped(y: jax.Array, predicted: jax.Array, damping: Any) -> jax.Array:
     """White's ratio: 1 where the prediction is within the noise, y / predicted far from it."""
-    tiny = jnp.finfo(y.dtype).tiny
-    logarithm = jnp.log(predicted / jnp.maximum(y, tiny))
+    logarithm = jnp.log(predicted) - jnp.log(jnp.where(y > 0, y, 1))
     u = -2 / jnp.square(damping) * (y * logarithm - predicted + y)
     u = jnp.clip(u, 0, 1)
     return 1 + u ** (_ABRUPT - 1) * (_ABRUPT - (_ABRUPT - 1) * u) * (y - predicted) / predicted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,13 @@ from jax.typing import ArrayLike
 from ..typing import Layout
 from . import choose, extend
 from . import frames as _frames
+from .arrays import floating
 from .iterate import Report, Restored
-from .models import otf
+from .spectrum import Operator, frequencies, multiplicity, otf, penalties
+from .whittle import fit
 
-Operator = Literal["laplacian", "gradient", "identity"]
+# Of the scoring that fits the spectrum of a photograph; it has converged long before.
+_FIT_STEPS = 15
 
 
 class Periodic(NamedTuple):
@@ -98,14 +101,14 @@ def wiener(
       psf: of as many axes as space has; values may be negative.
       balance: B. More is smoother. A number; a function of the frequencies (rank, ...) in cycles per pixel; or,
         with "circular", an array of the shape of `jnp.fft.rfftn` of a picture. None takes white noise and a
-        scene of spectrum S_x ∝ 1 / |f|², as photographs have, scaled to the variance of y.
-      noise: standard deviation of the noise, for a balance of None. More is smoother. None estimates it.
+        scene of spectrum S_x = s |f|^-a, as photographs have, with s and a by Whittle's likelihood.
+      noise: standard deviation of the noise, for a balance of None. More is smoother. None estimates it too.
       boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
       layout: where channels are, if y has more axes than space.
 
     Returns:
-      `Restored(x, report)`; the report has the noise and the balance at the Nyquist frequency, if chosen.
+      `Restored(x, report)`; the report has the noise and the slope a, if they were chosen.
 
     Raises:
       ValueError: for a PSF larger than the data, and arguments that do not fit.
@@ -122,7 +125,8 @@ def wiener(
       [2.0, 4.0, 8.0]
     """
     if balance is None:
-        return _solved("wiener", _wiener_of_photographs, (), y, psf, noise, boundary, layout)
+        params = (floating(psf, "psf"), noise)
+        return _solved("wiener", _wiener_of_photographs, (), y, psf, params, boundary, layout)
     return _solved("wiener", _wiener, (), y, psf, balance, boundary, layout)
 
 
@@ -135,18 +139,13 @@ def _wiener(of: Periodic, balance: jax.Array) -> tuple[jax.Array, dict[str, Any]
     return _regularised(of, balance), {}
 
 
-def _wiener_of_photographs(of: Periodic, noise: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
-    noise = choose.noise_level(of.y) if noise is None else noise
-    power = jnp.square(noise) * float(of.whole.size)
+def _wiener_of_photographs(of: Periodic, params: Any) -> tuple[jax.Array, dict[str, Any]]:
+    psf, noise = params
+    _, spectra = fit(of.y, (), lambda _: psf, _FIT_STEPS)
+    noise = spectra.noise if noise is None else noise
     squares = jnp.sum(jnp.square(frequencies(of.whole.shape)), axis=0)
-    shape = jnp.where(squares > 0, 1 / jnp.where(squares > 0, squares, 1), 0)
-    count = multiplicity(of.whole.shape) * (squares > 0)
-    observed = jnp.sum(count * jnp.square(jnp.abs(of.spectrum)))
-    passed = jnp.sum(count * jnp.square(jnp.abs(of.transfer)) * shape)
-    # Σ|Y|² = Σ|H|² S_x + Σ S_n gives the one unknown of S_x = scale · shape; noise alone would leave none.
-    scale = jnp.maximum(observed - power * jnp.sum(count), 1e-3 * observed) / passed
-    balance = power * squares / jnp.maximum(scale, jnp.finfo(of.y.dtype).tiny)
-    return _regularised(of, balance), {"noise": noise, "balance": balance.max()}
+    balance = jnp.square(noise) / spectra.scale * jnp.where(squares > 0, squares, 0) ** (spectra.slope / 2)
+    return _regularised(of, balance), {"noise": noise, "slope": spectra.slope}
 
 
 def tikhonov(
@@ -242,27 +241,6 @@ def _tikhonov(
 def _regularised(of: Periodic, balance: jax.Array) -> jax.Array:
     total = jnp.square(jnp.abs(of.transfer)) + balance
     return jnp.where(total > 0, jnp.conj(of.transfer) * of.spectrum / jnp.where(total > 0, total, 1), 0)
-
-
-def penalties(sizes: tuple[int, ...], operator: Operator) -> jax.Array:
-    """|D|² on the half spectrum: 1, Σ 2 - 2 cos ω, or the square of that."""
-    if operator == "identity":
-        return jnp.ones(())
-    waves = jnp.sum(2 - 2 * jnp.cos(2 * jnp.pi * frequencies(sizes)), axis=0)
-    return waves if operator == "gradient" else jnp.square(waves)
-
-
-def frequencies(sizes: tuple[int, ...]) -> jax.Array:
-    """In cycles per pixel, (rank, *half spectrum)."""
-    axes = [jnp.fft.fftfreq(n) for n in sizes[:-1]] + [jnp.fft.rfftfreq(sizes[-1])]
-    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"))
-
-
-def multiplicity(sizes: tuple[int, ...]) -> jax.Array:
-    """How often a frequency of the half spectrum is in the whole one."""
-    n = sizes[-1]
-    k = jnp.arange(n // 2 + 1)
-    return jnp.where((k == 0) | (2 * k == n), 1.0, 2.0)
 
 
 def _solved(

@@ -15,9 +15,8 @@ from ..typing import Layout
 from . import extend
 from . import frames as _frames
 from .iterate import Callback, Options, Report, Restored, check_options, iterate
-from .models import otf
 from .progress import shown
-from .spectral import Operator, multiplicity, penalties
+from .spectrum import Operator, multiplicity, otf, penalties
 from .stopping import RelativeChange, Rule, Seen
 
 
@@ -152,7 +151,7 @@ def _step(
     chain: Chain,
 ) -> tuple[Chain, Seen]:
     count, n = multiplicity(sizes), float(math.prod(sizes))
-    key, *keys = jax.random.split(chain.key, 4)
+    key, *keys = jax.random.split(chain.key, 3)
     precision = chain.noise * jnp.square(jnp.abs(transfer)) + chain.prior * penalty  # Eq. 29
     precision = jnp.maximum(precision, jnp.finfo(penalty.dtype).tiny)
     mean = chain.noise * jnp.conj(transfer) * spectrum / precision  # Eq. 30
@@ -162,14 +161,14 @@ def _step(
     def size_of(spectrum: jax.Array) -> jax.Array:
         return jnp.sum(count * jnp.square(jnp.abs(spectrum)))
 
-    def draw(key: jax.Array, n: float, squares: jax.Array) -> jax.Array:
-        return jax.random.gamma(key, n / 2, dtype=squares.dtype) * 2 / jnp.maximum(squares, 1e-30)
-
-    noise = draw(keys[1], n, size_of(spectrum - x * transfer))  # Eq. 31
-    prior = draw(keys[2], n - 1, jnp.sum(count * penalty * jnp.square(jnp.abs(x))))
+    residual = size_of(spectrum - x * transfer)
+    rough = jnp.sum(count * penalty * jnp.square(jnp.abs(x)))
+    squares = jnp.maximum(jnp.stack([residual, rough]), jnp.finfo(penalty.dtype).tiny)
+    shapes = jnp.asarray([n / 2, max(n - 1, 1) / 2], penalty.dtype)
+    precisions = jax.random.gamma(keys[1], shapes, dtype=penalty.dtype) * 2 / squares  # Eq. 31
     used = chain.k >= burn_in
     total = chain.total + jnp.where(used, mean, 0)
-    precisions = chain.precisions + jnp.where(used, jnp.stack([noise, prior]), 0)
+    sums = chain.precisions + jnp.where(used, precisions, 0)
     k = chain.k + 1
     before = chain.total / jnp.maximum(chain.k - burn_in, 1)
     after = total / jnp.maximum(k - burn_in, 1)
@@ -181,4 +180,4 @@ def _step(
         after * transfer,
         jnp.ones(()),
     )
-    return Chain(key, noise, prior, total, precisions, k), seen
+    return Chain(key, *precisions, total, sums, k), seen
