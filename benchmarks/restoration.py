@@ -1,7 +1,7 @@
 """Compare restored pictures with scikit-image's: `python -m benchmarks.restoration --out FILE.jsonl`.
 
 Photographs are blurred with five PSFs at two noise levels, as a camera does: light from outside of the frame
-is blurred in. Each method of `restoration_methods` restores them; PSNR, SSIM and the PSNR next to the border are
+is blurred in. Each method of `restoration_methods` restores them; PSNR, SSIM and PSNR next to the border are
 kept, and with `--rounds` the seconds of both libraries, in turns. `--tables` prints what a file says.
 """
 
