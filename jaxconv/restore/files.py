@@ -1,4 +1,4 @@
-"""Image files of any common kind in, arrays in [0, 1] out, and back. Needs Pillow; deep colour in TIFF tifffile too."""
+"""Image files of any kind in, arrays in [0, 1] out, and back; by Pillow, and tifffile for deep colour in TIFF."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
 
 
 def read(path: Path) -> Picture:
-    """The first frame of a file Pillow can read: grey and RGB of 8 or 16 bits, palette, CMYK, with alpha or not.
+    """The first frame of a file Pillow can read: grey, RGB (8 or 16 bits), palette, CMYK, with alpha or not.
 
     Raises:
       ValueError: the file is missing, damaged, no picture, or holds numbers whose white is unknown.
