@@ -1,4 +1,4 @@
-"""Image files of any kind in, arrays in [0, 1] out, and back; by Pillow, and tifffile for deep colour in TIFF."""
+"""Image files of any kind in, arrays in [0, 1] out, and back; by Pillow, deep colour in TIFF by tifffile."""
 
 from __future__ import annotations
 
