@@ -38,6 +38,7 @@ from .compose import TileBlur as TileBlur
 from .iterate import Report as Report
 from .iterate import Restored as Restored
 from .models import Blur as Blur
+from .models import Model as Model
 from .proximal import fista as fista
 from .richardson_lucy import richardson_lucy as richardson_lucy
 from .simulate import blur as blur

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 def floating(value: Any, name: str) -> jax.Array:
     """A real array as float32, or as float64 if it is that. Integers keep their scale."""
     array = jnp.asarray(value)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == bool:
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name} has dtype {array.dtype}; wanted real numbers.")
     if array.size == 0:
         raise ValueError(f"{name} of shape {array.shape} is empty.")

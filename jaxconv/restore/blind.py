@@ -41,8 +41,8 @@ def blind(
     y: ArrayLike,
     psf: ArrayLike,
     *,
-    iterations: int = 50,
-    scene_steps: int = 1,
+    iterations: int = 30,
+    scene_steps: int = 5,
     psf_steps: int = 1,
     background: ArrayLike = 0.0,
     weights: ArrayLike | None = None,
@@ -56,13 +56,15 @@ def blind(
 
     The likelihood of counts y ~ Poisson(h * x + b) is the same in x and h, so each is improved by the update of
     `richardson_lucy` with the other one in the place of the PSF; h is scaled to sum to one and stays zero where
-    it was. The first guess decides what is found: begin with one that is too wide rather than too narrow.
+    it was. The first guess decides what is found: begin with one that is too wide rather than too narrow, and
+    peaked rather than flat. Isolated bright points are what a PSF is best seen in; for a photograph, the PSF of
+    one point explains the data too, and iterations tend to it: `semi_blind` does not.
 
     Args:
       y: data, one picture, of as many axes as the PSF; not negative.
       psf: first guess. Its size, and where it is not zero, is where the PSF may be; a flat one says only that.
       iterations: how many turns, or how many at most if there is a rule.
-      scene_steps: updates of the scene in each turn.
+      scene_steps: updates of the scene in each turn. More lets it explain the data before the PSF does.
       psf_steps: updates of the PSF in each turn. 0 is `richardson_lucy`; more trusts the guess less.
       background: light that was not blurred, b, a number or one for each pixel.
       weights: w in [0, 1], for each pixel; 0 where there are no data.

@@ -43,8 +43,12 @@ def gaussian(sigma: float | ArrayLike, *, shape: Sequence[int] | None = None, ra
       [0.054, 0.244, 0.403, 0.244, 0.054]
     """
     _check_positive(sigma, "sigma")
-    rank = len(shape) if shape is not None else (jnp.ndim(sigma) and len(jnp.asarray(sigma))) or rank
-    sigmas = jnp.broadcast_to(floating(sigma, "sigma"), (rank,))
+    sigmas = floating(sigma, "sigma")
+    if shape is not None:
+        rank = len(_shape(shape))
+    elif sigmas.ndim:
+        rank = len(sigmas)
+    sigmas = jnp.broadcast_to(sigmas, (rank,))
     if shape is None:
         shape = [2 * math.ceil(4 * s) + 1 for s in np.asarray(_known(sigmas, "sigma")).tolist()]
     squares = sum(jnp.square(d / s) for d, s in zip(_offsets(shape), sigmas, strict=True))
