@@ -1,11 +1,11 @@
 """A microscope's volume, deconvolved: `python -m examples.pollen_3d demo --data sdeconv/data`.
 
-The pollen grain comes from the PyPI package sdeconv (BSD-3-Clause): truth, PSF, and what its authors made of them,
-blurred and with the noise of counted photons. Space has three axes, and is periodic here, since theirs was.
+The pollen grains come from the PyPI package sdeconv (BSD-3-Clause): truth, PSF, and what its authors made of
+them, blurred and with the noise of counted photons. Space has three axes, and is periodic, since theirs was.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -22,7 +22,7 @@ from .common.cli import run
 from .common.figures import save
 
 HOW_TO_GET_IT = "pip download --no-deps sdeconv, unzip it and name sdeconv/data, or pip install sdeconv"
-# Of the observation, the variance of what is not the blurred truth is 50 times its mean: a photon is 50 units.
+# The variance of the observation about the blurred truth is 50 times its mean: a photon is 50 units.
 GAIN = 50.0
 
 
@@ -52,25 +52,29 @@ def load(folder: Path | None = None) -> Volume:
     return Volume(np.maximum(y, 0) / GAIN, truth / GAIN, np.asarray(psf))
 
 
-def deconvolve(volume: Volume, *, iterations: int, accelerate: bool) -> tuple[np.ndarray, Any, list[float]]:
-    """Richardson-Lucy, the report, and the PSNR after each iteration."""
+class Run(NamedTuple):
+    """Where the rule stopped, after how many iterations, and the PSNR of each iteration, had it not."""
+
+    x: np.ndarray
+    iterations: int
+    quality: list[float]
+
+
+def deconvolve(volume: Volume, *, iterations: int, accelerate: bool) -> Run:
+    """Richardson-Lucy, stopped by the whiteness of what it leaves unexplained, and gone on with to see."""
     quality: list[float] = []
 
     def follow(k: int, x: np.ndarray) -> None:
         del k
         quality.append(score(x, volume))
 
+    options: dict[str, Any] = {"iterations": iterations, "accelerate": accelerate, "boundary": "circular"}
     x, report = restore.richardson_lucy(
-        volume.y,
-        volume.psf,
-        iterations=iterations,
-        accelerate=accelerate,
-        boundary="circular",
-        stop=restore.Whiteness(),
-        callback=follow,
-        progress=True,
+        volume.y, volume.psf, stop=restore.Whiteness(), progress=True, **options
     )
-    return np.asarray(x), report, quality
+    restore.richardson_lucy(volume.y, volume.psf, callback=follow, **options)[0].block_until_ready()
+    print(f"{report}  {score(x, volume):.2f} dB, observed {score(volume.y, volume):.2f} dB")
+    return Run(np.asarray(x), int(report.iterations), quality)
 
 
 def score(x: np.ndarray, volume: Volume) -> float:
@@ -92,24 +96,22 @@ def demo(
         iterations: How many at most.
     """
     volume = load(data)
-    runs = {}
-    for name, accelerate in (("Richardson-Lucy", False), ("accelerated", True)):
-        runs[name] = deconvolve(volume, iterations=iterations, accelerate=accelerate)
-        print(f"{name}: {runs[name][1]}  {score(runs[name][0], volume):.2f} dB")
+    named = {"Richardson-Lucy": False, "accelerated": True}
+    runs = {name: deconvolve(volume, iterations=iterations, accelerate=a) for name, a in named.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(out, volume, runs)
     print(out)
 
 
-def draw(path: Path, volume: Volume, runs: dict[str, tuple[np.ndarray, Any, list[float]]]) -> None:
+def draw(path: Path, volume: Volume, runs: Mapping[str, Run]) -> None:
     """Projections along two axes, and quality against the iterations."""
-    x = runs["accelerated"][0]
+    x = runs["accelerated"].x
     columns = [
         ("truth", volume.truth),
         (f"observed  {score(volume.y, volume):.2f} dB", volume.y),
         (f"Richardson-Lucy  {score(x, volume):.2f} dB", x),
     ]
-    depth, height, width = volume.y.shape
+    depth, height, _ = volume.y.shape
     figure = Figure(figsize=(13, 8.2), layout="constrained", facecolor="white")
     grid = figure.add_gridspec(3, 3, height_ratios=[height, 2 * depth, 1.4 * depth * 2])
     white = float(np.quantile(volume.truth.max(0), 0.99))
@@ -128,11 +130,11 @@ def _project(axis: Any, pixels: np.ndarray, white: float, stretch: float) -> Non
     axis.set(xticks=[], yticks=[])
 
 
-def _curves(axis: Any, observed: float, runs: dict[str, tuple[np.ndarray, Any, list[float]]]) -> None:
+def _curves(axis: Any, observed: float, runs: Mapping[str, Run]) -> None:
     axis.axhline(observed, color="gray", linestyle=":", label="observed")
-    for (name, (_, _, quality)), colour in zip(runs.items(), ("tab:blue", "tab:orange"), strict=True):
+    for (name, (_, stopped, quality)), colour in zip(runs.items(), ("tab:blue", "tab:orange"), strict=True):
         axis.plot(range(1, len(quality) + 1), quality, color=colour, label=name)
-        axis.plot(len(quality), quality[-1], "o", color=colour)
+        axis.plot(stopped, quality[stopped - 1], "o", color=colour)
     axis.set(xlabel="iteration; the dot is where the rule stopped it", ylabel="PSNR, dB")
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_BOX = "#ffd400"
+BOX = "#ffd400"
 
 
 def before_and_after(
@@ -39,7 +39,7 @@ def before_and_after(
         whole = figure.add_subplot(grid[0, 6 * i : 6 * i + 6])
         show(whole, pixels, name)
         frame(whole, box)
-        show(figure.add_subplot(grid[1, 3 * i : 3 * i + 3]), pixels[box], f"{name}, enlarged", _BOX)
+        show(figure.add_subplot(grid[1, 3 * i : 3 * i + 3]), pixels[box], f"{name}, enlarged", BOX)
     spread = figure.add_subplot(grid[1, 6:9])
     show(spread, psf / psf.max(), f"PSF, {' x '.join(map(str, psf.shape))} pixels", cmap="magma")
     _residual(figure, figure.add_subplot(grid[1, 9:12]), residual)
@@ -63,7 +63,7 @@ def frame(axis: Any, box: tuple[slice, slice]) -> None:
 
     rows, columns = box
     size = (columns.stop - columns.start, rows.stop - rows.start)
-    axis.add_patch(Rectangle((columns.start, rows.start), *size, fill=False, color=_BOX, linewidth=1.5))
+    axis.add_patch(Rectangle((columns.start, rows.start), *size, fill=False, color=BOX, linewidth=1.5))
 
 
 def _residual(figure: Any, axis: Any, residual: np.ndarray) -> None:
