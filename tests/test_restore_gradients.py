@@ -29,8 +29,8 @@ def tikhonov(y, psf, weight):
     return restore.tikhonov(y, psf, weight).x
 
 
-def wiener(y, psf, noise):
-    return restore.wiener(y, psf, noise=noise).x
+def wiener(y, psf, balance):
+    return restore.wiener(y, psf, lambda f: balance * jnp.sum(f**2, 0), boundary="taper").x
 
 
 def tiles(y, psf, tv):

@@ -165,7 +165,7 @@ def _implicit(
 
     def solve(_: Any, start: Any) -> Any:
         state, k, history = _loop(step, start, options, rule)
-        return state, (k, history)
+        return state, (k.astype(history.dtype), history)  # what is no float has no tangent that custom_root takes
 
     def root(state: Any) -> Any:
         return jax.tree.map(jnp.subtract, step(state)[0], state)
@@ -174,4 +174,4 @@ def _implicit(
         return gmres(linear, b, tol=1e-5, restart=20, maxiter=10)[0]
 
     state, (k, history) = lax.custom_root(root, state, solve, tangent, has_aux=True)
-    return state, k, history
+    return state, k.astype(int), history
