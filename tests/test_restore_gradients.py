@@ -88,7 +88,7 @@ def test_implicit_and_unrolled_derivatives_agree_at_a_fixed_point(
     method: str, rng: np.random.Generator
 ) -> None:
     sharp = np.array([[0.0, 0.1, 0.05], [0.1, 0.7, 0.05]])  # well conditioned: 1,500 iterations get there
-    y = data(rng) + 1
+    y = 0.3 * data(rng) + 3  # no pixel of the scene comes near zero, where convergence is slow
     test = jnp.asarray(rng.standard_normal(SHAPE))
 
     def slopes(gradient: str, stop=None):
