@@ -35,7 +35,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"interop", "linen", "nn", "testing"}
+MODULES = {"interop", "linen", "nn", "restore", "testing"}
 LAYERS = {
     "CausalConv",
     "CausalConvTranspose",
@@ -106,7 +106,8 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
-DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.testing, *INTEROP) for pair in public(module))
+RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise]
+DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.testing, *INTEROP, *RESTORE) for pair in public(module))
 
 
 def test_names() -> None:

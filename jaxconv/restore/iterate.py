@@ -158,20 +158,20 @@ def _tell(callback: Callback | None, k: jax.Array, seen: Seen) -> None:
         jax.debug.callback(lambda k, x: callback(int(k), np.asarray(x)), k, seen.after)
 
 
-def _implicit(
-    step: Step, state: Any, options: Options, rule: Rule | None
-) -> tuple[Any, jax.Array, jax.Array]:
+def _implicit(step: Step, state: Any, options: Options, rule: Rule | None) -> tuple[Any, jax.Array, jax.Array]:
     """At a fixed point s = step(s; θ): ds = (I - ∂step/∂s)⁻¹ ∂step/∂θ dθ, whatever led there."""
+    converted, thetas = jax.closure_convert(step, state)
+    still = lax.stop_gradient((state, thetas))
+    found, k, history = lax.stop_gradient(_loop(lambda s: converted(s, *still[1]), still[0], options, rule))
 
-    def solve(_: Any, start: Any) -> Any:
-        state, k, history = _loop(step, start, options, rule)
-        return state, (k, history)
+    def moved(s: Any) -> Any:
+        return converted(s, *still[1])[0]
 
-    def root(state: Any) -> Any:
-        return jax.tree.map(jnp.subtract, step(state)[0], state)
+    def linear(ds: Any) -> Any:
+        return jax.tree.map(jnp.subtract, ds, jax.jvp(moved, (found,), (ds,))[1])
 
-    def tangent(linear: Callable[[Any], Any], b: Any) -> Any:
-        return gmres(linear, b, tol=1e-5, restart=20, maxiter=10)[0]
-
-    state, (k, history) = lax.custom_root(root, state, solve, tangent, has_aux=True)
-    return state, k, history
+    # Zero, with the derivative that is wanted; and what solves for zero does not iterate.
+    ahead = converted(found, *thetas)[0]
+    zero = jax.tree.map(lambda a: a - lax.stop_gradient(a), ahead)
+    change, _ = gmres(linear, zero, tol=1e-5, restart=20, maxiter=10)
+    return jax.tree.map(jnp.add, found, change), k, history
