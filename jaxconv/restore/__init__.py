@@ -13,7 +13,7 @@ stopped.
 Space has as many axes as the PSF. A y of just these is one picture. In a y of more axes the last is the
 channels, and what is in front of space are pictures, each for itself: `(H, W)`, `(H, W, C)`, `(N, H, W, C)`
 for a PSF of two axes. With `layout="channels_first"` all axes in front of space are: `(C, H, W)`,
-`(N, H, W)`, `(N, C, H, W)`. The PSF's centre is its position n // 2; integers keep their scale, and nothing is
+`(N, H, W)`, `(N, C, H, W)`. The centre of a PSF is its position n // 2; integers keep their scale; nothing is
 clipped.
 
 One step:    inverse, wiener, tikhonov, unsupervised_wiener

@@ -144,7 +144,10 @@ def _wiener_of_photographs(of: Periodic, params: Any) -> tuple[jax.Array, dict[s
     _, spectra = fit(of.y, (), lambda _: psf, _FIT_STEPS)
     noise = spectra.noise if noise is None else noise
     squares = jnp.sum(jnp.square(frequencies(of.whole.shape)), axis=0)
-    balance = jnp.square(noise) / spectra.scale * jnp.where(squares > 0, squares, 0) ** (spectra.slope / 2)
+    # Of a picture without a spectrum, as a constant one, the fit says nothing; its mean is kept all the same.
+    rise = jnp.where(squares > 0, squares, 1) ** (jnp.clip(spectra.slope, 0, 8) / 2)
+    balance = jnp.nan_to_num(jnp.square(noise) / spectra.scale * rise, nan=1.0)
+    balance = jnp.where(squares > 0, balance, 0)
     return _regularised(of, balance), {"noise": noise, "slope": spectra.slope}
 
 
