@@ -107,7 +107,8 @@ def undocumented(function: Callable) -> list[str]:
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
 RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise]
-DOCUMENTED = dict(pair for module in (jaxconv, jaxconv.testing, *INTEROP, *RESTORE) for pair in public(module))
+SHOWN = (jaxconv, jaxconv.testing, *INTEROP, *RESTORE)
+DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
 def test_names() -> None:

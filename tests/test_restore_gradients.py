@@ -49,10 +49,11 @@ def test_derivatives_are_differences(method, rng: np.random.Generator) -> None:
         size = 1e-6
         for i, (slope, direction) in enumerate(zip(slopes, directions, strict=True)):
             direction = direction * (args[i] > 0)  # a PSF stays as positive as it was
-            move = lambda s, i=i, d=direction: value(
-                *[a + s * d if i == j else a for j, a in enumerate(args)]
-            )  # noqa: E731
-            difference = (move(size) - move(-size)) / (2 * size)
+            there, back = (
+                value(*[a + s * direction if i == j else a for j, a in enumerate(args)])
+                for s in (size, -size)
+            )
+            difference = (there - back) / (2 * size)
             np.testing.assert_allclose(jnp.vdot(slope, direction), difference, rtol=2e-5, atol=1e-7)
         ahead = jax.jvp(value, args, tuple(directions))[1]
         np.testing.assert_allclose(ahead, sum(map(jnp.vdot, slopes, directions)), rtol=1e-9)
@@ -62,10 +63,8 @@ def test_checkpointed_iterations_have_the_same_gradient(rng: np.random.Generator
     y = data(rng)
 
     def slope(gradient: str, iterations: int) -> jax.Array:
-        cost = lambda y: jnp.sum(
-            restore.richardson_lucy(y, PSF, iterations=iterations, gradient=gradient).x ** 2
-        )  # noqa: E731
-        return jax.jit(jax.grad(cost))(y)
+        run = lambda y: restore.richardson_lucy(y, PSF, iterations=iterations, gradient=gradient).x  # noqa: E731
+        return jax.jit(jax.grad(lambda y: jnp.sum(run(y) ** 2)))(y)
 
     np.testing.assert_allclose(slope("checkpoint", 7), slope("unrolled", 7), rtol=1e-4)
 
@@ -76,6 +75,7 @@ def test_checkpoints_and_implicit_derivatives_take_less_memory() -> None:
     def memory(gradient: str) -> int:
         run = lambda w: restore.fista(y, jnp.ones((3, 4)) / 12, w, iterations=100, gradient=gradient).x.sum()  # noqa: E731
         analysis = jax.jit(jax.grad(run)).lower(0.1).compile().memory_analysis()
+        assert analysis is not None
         return analysis.temp_size_in_bytes
 
     unrolled, checkpoint, implicit = (memory(g) for g in ("unrolled", "checkpoint", "implicit"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxconv import restore
+from jaxconv.restore import extend
 
 PSF = np.array([[0.0, 0.1, 0.0, 0.0], [0.1, 0.4, 0.2, 0.0], [0.0, 0.1, 0.1, 0.0]], np.float32)
 METHODS = {
@@ -60,18 +61,18 @@ def test_a_psf_as_large_as_the_picture(method: str, rng: np.random.Generator) ->
     assert np.isfinite(METHODS[method](y, psf).x).all()
 
 
-def test_continued_pictures_are_periodic_and_keep_what_was_there(rng: np.random.Generator) -> None:
+def test_continued_pictures_are_periodic_and_keep_what_was_there() -> None:
     y = np.add.outer(np.arange(20.0), 3 * np.arange(17.0)).astype(np.float32)
     for boundary in ("reflect", "liu_jia"):
-        whole = np.asarray(restore.extend.extend(y, PSF, boundary))
-        assert whole.shape == restore.extend.grid(y.shape, PSF.shape, boundary)
+        whole = np.asarray(extend.extend(y, PSF, boundary))
+        assert whole.shape == extend.grid(y.shape, PSF.shape, boundary)
         np.testing.assert_array_equal(whole[:20, :17], y)
         jumps = [np.abs(np.diff(whole, axis=a, append=np.take(whole, [0], a))).max() for a in (0, 1)]
         assert max(jumps) < 0.6 * 48  # circular has one of 48
     # The membrane: where nothing is given, each value is the mean of its neighbours.
-    line = np.asarray(restore.extend.extend(y[:, 0], PSF[1], "liu_jia"))
+    line = np.asarray(extend.extend(y[:, 0], PSF[1], "liu_jia"))
     np.testing.assert_allclose(np.diff(line[19:], append=0), -19 / (line.size - 19), rtol=1e-3)
-    tapered = restore.extend.extend(y, PSF, "taper")
+    tapered = extend.extend(y, PSF, "taper")
     np.testing.assert_allclose(tapered[5:-5, 5:-5], y[5:-5, 5:-5], rtol=1e-4)
     assert abs(tapered[0, 0] - tapered[-1, -1]) < abs(y[0, 0] - y[-1, -1])
 

@@ -51,7 +51,7 @@ def test_composed_models_have_their_adjoints(boundary: str, rng: np.random.Gener
     for model in models:
         assert adjoint_gap(model, rng) < 1e-6
         wrong = type("Wrong", (), dict(domain=model.domain, shape=model.shape, adjoint=model.adjoint))
-        wrong.__call__ = lambda self, x, model=model: model(x[::-1])
+        wrong.__call__ = lambda _, x, model=model: model(x[::-1])
         assert adjoint_gap(wrong(), rng) > 1e-3  # the check can fail
 
 

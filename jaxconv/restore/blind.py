@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from . import frames as _frames
-from .arrays import floating
+from .arrays import check_size, floating
 from .iterate import Callback, Gradient, Options, Report, check_options, iterate
 from .models import Blur, Boundary
 from .progress import shown
-from .psf import check_size
 from .richardson_lucy import floor_of, multiplicative, richardson_lucy
 from .stopping import Rule, Seen
 from .whittle import fit
@@ -54,15 +53,16 @@ def blind(
 ) -> BlindRestored:
     """Blind Richardson-Lucy: scene and PSF by turns.
 
-    The likelihood of counts y ~ Poisson(h * x + b) is the same in x and h, so each is improved by the update of
-    `richardson_lucy` with the other one in the place of the PSF; h is scaled to sum to one and stays zero where
-    it was. The first guess decides what is found: begin with one that is too wide rather than too narrow, and
-    peaked rather than flat. Isolated bright points are what a PSF is best seen in; for a photograph, the PSF of
-    one point explains the data too, and iterations tend to it: `semi_blind` does not.
+    The likelihood of counts y ~ Poisson(h * x + b) is the same in x and h, so each is improved by the update
+    of `richardson_lucy` with the other one in the place of the PSF; h is scaled to sum to one and stays zero
+    where it was. The first guess decides what is found: begin with one that is too wide rather than too
+    narrow, and peaked rather than flat. Isolated bright points are what a PSF is best seen in; for a
+    photograph, the PSF of one point explains the data too, and iterations tend to it: `semi_blind` does not.
 
     Args:
       y: data, one picture, of as many axes as the PSF; not negative.
-      psf: first guess. Its size, and where it is not zero, is where the PSF may be; a flat one says only that.
+      psf: first guess. Its size, and where it is not zero, is where the PSF may be; a flat one says only
+        that.
       iterations: how many turns, or how many at most if there is a rule.
       scene_steps: updates of the scene in each turn. More lets it explain the data before the PSF does.
       psf_steps: updates of the PSF in each turn. 0 is `richardson_lucy`; more trusts the guess less.
@@ -81,8 +81,8 @@ def blind(
       ValueError: for a PSF that is negative or larger than the data, and arguments that do not fit.
 
     References:
-      Fish et al.: Blind deconvolution by means of the Richardson-Lucy algorithm. J. Opt. Soc. Am. A 12 (1995).
-      doi:10.1364/JOSAA.12.000058.
+      Fish et al.: Blind deconvolution by means of the Richardson-Lucy algorithm. J. Opt. Soc. Am. A 12
+      (1995). doi:10.1364/JOSAA.12.000058.
       Ayers, Dainty: Iterative blind deconvolution method and its applications. Opt. Lett. 13 (1988).
       doi:10.1364/OL.13.000547.
 
@@ -106,8 +106,8 @@ def blind(
     weights = given.mapped(1.0 if weights is None else weights, "weights")
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         fixed = (boundary, scene_steps, psf_steps, Options(iterations, gradient, callback))
-        x, psf, k, history = _run(given.y, given.psf, background, weights, stop, fixed)
-    return BlindRestored(x, psf, Report("blind", iterations, k, history, stop))
+        x, found, k, history = _run(given.y, given.psf, background, weights, stop, fixed)
+    return BlindRestored(x, found, Report("blind", iterations, k, history, stop))
 
 
 @functools.partial(jax.jit, static_argnums=5)
@@ -168,8 +168,9 @@ def semi_blind(
       y: data, one picture; not negative.
       family: differentiable function from the parameters to a PSF, as `lambda s: psf.gaussian(s, shape=(15,
         15))`. Pass the same function object each time, or it is compiled again.
-      params: first guess, an array or a pytree of arrays; not zero. Within a fifth of the truth for PSFs whose spectrum has zeros,
-        as those of motion and defocus, which have many maxima of the likelihood; smooth ones come from further.
+      params: first guess, an array or a pytree of arrays; not zero. Within a fifth of the truth for PSFs
+        whose spectrum has zeros, as those of motion and defocus, which have many maxima of the likelihood;
+        smooth ones come from further.
       fit_steps: of the scoring; 30 are more than enough, if the guess was near.
       options: of `richardson_lucy`.
 
@@ -181,8 +182,8 @@ def semi_blind(
 
     References:
       Levin et al.: Efficient marginal likelihood optimization in blind deconvolution. CVPR 2011.
-      doi:10.1109/CVPR.2011.5995308. Whittle: Estimation and information in stationary time series. Ark. Mat. 2
-      (1953). doi:10.1007/BF02590998.
+      doi:10.1109/CVPR.2011.5995308. Whittle: Estimation and information in stationary time series. Ark. Mat.
+      2 (1953). doi:10.1007/BF02590998.
 
     Example:
       >>> import jax

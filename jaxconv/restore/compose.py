@@ -83,8 +83,8 @@ class TileBlur(Framed):
 
         y[t] = Σ_i w_i[t] (h_i * x)[t]        Σ_i w_i = 1
 
-    w_i falls linearly from one at the centre of tile i to zero at those of its neighbours, and stays one outside
-    of the outermost centres.
+    w_i falls linearly from one at the centre of tile i to zero at those of its neighbours, and stays one
+    outside of the outermost centres.
 
     Args:
       psfs: (*tiles, *psf): for each axis of space the number of tiles, then the size of the PSF.
@@ -129,7 +129,7 @@ class TileBlur(Framed):
 
     @property
     def _axes(self) -> list[list[tuple[int, np.ndarray]]]:
-        """For each axis and tile, where its patch begins and its weights there; all patches are of one size."""
+        """For each axis and tile, where its patch begins, and its weights there; all are of one size."""
         return [_hats(n, g) for n, g in zip(self.shape, self.tiles, strict=True)]
 
     @property

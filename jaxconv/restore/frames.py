@@ -14,7 +14,7 @@ import numpy as np
 
 from ..typing import Layout
 from . import psf as _psf
-from .arrays import floating, known
+from .arrays import check_size, check_values, floating, known
 from .models import Blur, Boundary, Model
 
 
@@ -95,8 +95,8 @@ class Problem(typing.NamedTuple):
             array = self.frames.enter(array, self.rank)
             if array.shape != (*lead, *domain):
                 raise ValueError(
-                    f"{name} has spatial shape {array.shape[len(lead) :]}; the scene has {domain}. A number is "
-                    "possible too."
+                    f"{name} has spatial shape {array.shape[len(lead) :]}; the scene has {domain}. A "
+                    "number is possible too."
                 )
         return jnp.broadcast_to(array, (*lead, *domain))
 
@@ -123,7 +123,7 @@ def problem(y: Any, psf: Any, *, layout: str, light: bool = False) -> Problem:
             raise ValueError(f"y has spatial shape {shape}, and the model gives {psf.shape}; build it for y.")
         return Problem(y, psf, shape, frames)
     _look_at(psf, light)
-    _psf.check_size(psf.shape, shape)
+    check_size(psf.shape, shape)
     return Problem(y, psf, shape, frames)
 
 
@@ -145,7 +145,7 @@ def domain_of(psf: Any, shape: tuple[int, ...], boundary: Boundary) -> tuple[int
 
 def _look_at(psf: Any, light: bool) -> None:
     if light:
-        _psf.check_values(psf)
+        check_values(psf)
     if not known(psf) or not np.sum(values := np.asarray(psf)) > 0:
         return
     away = _psf.offset(values)

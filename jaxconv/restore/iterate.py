@@ -158,7 +158,9 @@ def _tell(callback: Callback | None, k: jax.Array, seen: Seen) -> None:
         jax.debug.callback(lambda k, x: callback(int(k), np.asarray(x)), k, seen.after)
 
 
-def _implicit(step: Step, state: Any, options: Options, rule: Rule | None) -> tuple[Any, jax.Array, jax.Array]:
+def _implicit(
+    step: Step, state: Any, options: Options, rule: Rule | None
+) -> tuple[Any, jax.Array, jax.Array]:
     """At a fixed point s = step(s; θ): ds = (I - ∂step/∂s)⁻¹ ∂step/∂θ dθ, whatever led there."""
     converted, thetas = jax.closure_convert(step, state)
     still = lax.stop_gradient((state, thetas))

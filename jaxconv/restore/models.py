@@ -17,8 +17,7 @@ from jax import lax
 from ..lowerings.fft import smooth
 from ..ops import border
 from ..ops.conv import conv
-from .arrays import floating
-from .psf import check_size
+from .arrays import check_size, floating
 from .spectrum import otf
 
 Boundary = Literal["circular", "zeros", "reflect", "valid", "unknown"]
@@ -180,7 +179,7 @@ class Blur(Framed):
         return cut(x, origin, self.shape) if self._inside else self._unextend(cut(x, origin, self._reach))
 
 
-def _slide(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
+def _slide(x: jax.Array, kernel: jax.Array, padding: Literal["VALID", "FULL"]) -> jax.Array:
     return conv(x[..., None], kernel.astype(x.dtype)[..., None, None], padding=padding)[..., 0]
 
 

@@ -90,14 +90,14 @@ def fista(
       `Restored(x, report)`, x in the layout of y.
 
     Raises:
-      ValueError: for a PSF larger than the data, one with negative values and no lipschitz, and arguments that
-        do not fit.
+      ValueError: for a PSF larger than the data, one with negative values and no lipschitz, and arguments
+        that do not fit.
 
     References:
       Beck, Teboulle: Fast gradient-based algorithms for constrained total variation image denoising and
       deblurring problems. IEEE Trans. Image Process. 18 (2009). doi:10.1109/TIP.2009.2028250.
-      Venkatakrishnan, Bouman, Wohlberg: Plug-and-play priors for model based reconstruction. GlobalSIP (2013).
-      doi:10.1109/GlobalSIP.2013.6737048.
+      Venkatakrishnan, Bouman, Wohlberg: Plug-and-play priors for model based reconstruction. GlobalSIP
+      (2013). doi:10.1109/GlobalSIP.2013.6737048.
 
     Example:
       >>> import jax.numpy as jnp
@@ -213,7 +213,7 @@ def denoise_tv(
     Returns:
       x and p.
     """
-    # |∇|² <= 4 rank. Written for q = strength p, |q| <= strength, so that a strength of zero is no special case.
+    # |∇|² <= 4 rank. Written for q = strength p, |q| <= strength: zero is no special case.
     size = 1 / (4 * v.ndim)
     project = (lambda x: jnp.maximum(x, 0)) if positive else (lambda x: x)
 

@@ -2,7 +2,8 @@
 
 A PSF is an array of as many dimensions as space has. Its centre is the position `n // 2` of each axis, for
 odd and even n, and it is convolved: light at t goes to t + j - n // 2, in the amount psf[j]. All of these are
-differentiable in their real parameters, given a `shape`; without one, they choose an odd size that holds them.
+differentiable in their real parameters, given a `shape`; without one, they choose an odd size that holds
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .arrays import floating, known
+from .arrays import check_size, check_values, floating, known
 
 _FIRST_ZERO = 3.8317059702  # of the Bessel function J1
 _NODES = 256  # of the integral for J1; exact to rounding up to arguments of about 200
@@ -152,8 +153,8 @@ def trajectory(
       ValueError: for an inertia outside of [0, 1), or a shape without two axes.
 
     References:
-      Boracchi, Foi: Modeling the performance of image restoration from motion blur. IEEE Trans. Image Process.
-      21 (2012). doi:10.1109/TIP.2012.2192126.
+      Boracchi, Foi: Modeling the performance of image restoration from motion blur. IEEE Trans. Image
+      Process. 21 (2012). doi:10.1109/TIP.2012.2192126.
 
     Example:
       >>> import jax
@@ -166,7 +167,7 @@ def trajectory(
     if len(shape) != 2:
         raise ValueError(f"shape={shape} must have two axes; a trajectory lies in a plane.")
     pushes = jax.random.normal(key, (samples, 2))
-    _, velocity = jax.lax.scan(lambda v, push: (inertia * v + push,) * 2, jnp.zeros(2), pushes)
+    _, velocity = jax.lax.scan(lambda v, push: (inertia * v + push, inertia * v + push), jnp.zeros(2), pushes)
     path = jnp.cumsum(velocity, axis=0)
     path = path - path.mean(0)
     room = jnp.asarray([n // 2 * 2 / 3 for n in shape])
@@ -200,7 +201,7 @@ def airy(radius: float | ArrayLike, *, shape: Sequence[int] | None = None) -> ja
     if shape is None:
         shape = (2 * math.ceil(3.24 * _known(radius, "radius")) + 1,) * 2
     v = _FIRST_ZERO * _distance(shape) / jnp.asarray(radius)
-    # J1(v) / v = (1/π) ∫ cos(v cos t) sin(t)² dt over [0, π], by the rule that is exact for periodic functions.
+    # J1(v) / v = (1/π) ∫ cos(v cos t) sin(t)² dt over [0, π], by the midpoint rule, which is exact here.
     t = (jnp.arange(_NODES) + 0.5) * (jnp.pi / _NODES)
     ratio = jnp.mean(jnp.cos(v[..., None] * jnp.cos(t)) * jnp.square(jnp.sin(t)), axis=-1)
     return normalised(jnp.square(2 * ratio))
@@ -380,33 +381,10 @@ def check(psf: ArrayLike, shape: Sequence[int] | None = None) -> None:
         )
 
 
-def check_size(size: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    """The PSF must not be larger than the data."""
-    if len(size) != len(shape) or any(k > n for k, n in zip(size, shape, strict=True)):
-        raise ValueError(
-            f"psf of shape {size} is larger than data of shape {shape}; cut it out with "
-            "restore.psf.centred(psf, shape=...)."
-        )
-
-
-def check_values(psf: Any) -> None:
-    """Light is neither negative nor infinite. A traced PSF can't be looked at and passes."""
-    if not known(psf):
-        return
-    values = np.asarray(psf)
-    if not np.isfinite(values).all():
-        raise ValueError("psf has values that are not finite; replace them first.")
-    if values.min(initial=0) < 0:
-        raise ValueError(
-            f"psf has negative values, down to {values.min():g}; subtract its background and cut at zero, as "
-            "restore.psf.from_image does."
-        )
-
-
 def _known(value: Any, name: str) -> Any:
     if not known(value):
         raise ValueError(
-            f"{name} is traced, so nothing can be decided by its value; give a shape, or do this outside of jit."
+            f"{name} is traced, so nothing can be decided by its value; give a shape, or stay outside of jit."
         )
     return value
 

@@ -92,8 +92,8 @@ def richardson_lucy(
 
     References:
       Richardson: Bayesian-based iterative method of image restoration. J. Opt. Soc. Am. 62 (1972).
-      doi:10.1364/JOSA.62.000055. Lucy: An iterative technique for the rectification of observed distributions.
-      Astron. J. 79 (1974). doi:10.1086/111605.
+      doi:10.1364/JOSA.62.000055. Lucy: An iterative technique for the rectification of observed
+      distributions. Astron. J. 79 (1974). doi:10.1086/111605.
       White: Image restoration using the damped Richardson-Lucy method. Proc. SPIE 2198 (1994).
       doi:10.1117/12.176819.
       Dey et al.: Richardson-Lucy algorithm with total variation regularization for 3D confocal microscope

@@ -1,7 +1,7 @@
 """One-step restoration: division by the transfer function, with what keeps it from dividing by nothing.
 
-All of these take y = h * x + n on a periodic grid, where convolution is a product, Y = H X + N; the picture is
-continued to be periodic first.
+All of these take y = h * x + n on a periodic grid, where convolution is a product, Y = H X + N; the picture
+is continued to be periodic first.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def wiener(
     Args:
       y: data, (*spatial), (..., *spatial, C), or with channels_first (..., *spatial).
       psf: of as many axes as space has; values may be negative.
-      balance: B. More is smoother. A number; a function of the frequencies (rank, ...) in cycles per pixel; or,
-        with "circular", an array of the shape of `jnp.fft.rfftn` of a picture. None takes white noise and a
-        scene of spectrum S_x = s |f|^-a, as photographs have, with s and a by Whittle's likelihood.
+      balance: B. More is smoother. A number; a function of the frequencies (rank, ...) in cycles per pixel;
+        or, with "circular", an array of the shape of `jnp.fft.rfftn` of a picture. None takes white noise and
+        a scene of spectrum S_x = s |f|^-a, as photographs have, with s and a by Whittle's likelihood.
       noise: standard deviation of the noise, for a balance of None. More is smoother. None estimates it too.
       boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
@@ -144,7 +144,10 @@ def _wiener_of_photographs(of: Periodic, params: Any) -> tuple[jax.Array, dict[s
     _, spectra = fit(of.y, (), lambda _: psf, _FIT_STEPS)
     noise = spectra.noise if noise is None else noise
     squares = jnp.sum(jnp.square(frequencies(of.whole.shape)), axis=0)
-    balance = jnp.square(noise) / spectra.scale * jnp.where(squares > 0, squares, 0) ** (spectra.slope / 2)
+    # Of a picture without a spectrum, as a constant one, the fit says nothing; its mean is kept all the same.
+    rise = jnp.where(squares > 0, squares, 1) ** (jnp.clip(spectra.slope, 0, 8) / 2)
+    balance = jnp.nan_to_num(jnp.square(noise) / spectra.scale * rise, nan=1.0)
+    balance = jnp.where(squares > 0, balance, 0)
     return _regularised(of, balance), {"noise": noise, "slope": spectra.slope}
 
 

@@ -32,11 +32,10 @@ def tiled(
     """Restores tile by tile, and keeps of each what is far from its borders.
 
     A method whose estimate at one place depends on data no further away than the overlap gives what it gives
-    for the whole, to rounding. That holds for `richardson_lucy` from a given start, without acceleration, rule
-    and damping, if overlap >= iterations · (PSF's size - 1), and for `fista` likewise with no momentum and a
-    given lipschitz. Less is an approximation: what a place has from afar is what its tile's boundary makes up.
-    With twice the PSF's size, 30 iterations on a photograph differ by less than 1 % of the range; see
-    tests/test_restore_tiles.py.
+    for the whole, to rounding: `richardson_lucy` from a given start, without acceleration and rule, if the
+    overlap is at least iterations · (PSF's size - 1). With less, what a place has from afar is what its
+    tile's boundary makes up: with twice the PSF's size, 30 iterations on blocks differ by less than 1 % of
+    the range (tests/test_restore_loop.py).
 
     Args:
       function: from one tile to its restoration, of the same shape.

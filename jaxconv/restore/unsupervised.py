@@ -47,15 +47,15 @@ def unsupervised_wiener(
 ) -> Restored:
     """Wiener-Hunt deconvolution with both hyper-parameters estimated from the data.
 
-    For white noise of precision γ_n, a Gaussian scene of precision γ_x |D|², and Jeffreys' priors for both, the
-    posterior is sampled by turns (Gibbs),
+    For white noise of precision γ_n, a Gaussian scene of precision γ_x |D|², and Jeffreys' priors for both,
+    the posterior is sampled by turns (Gibbs),
 
         X | γ  ~ N(γ_n H* Y / P, 1 / P)            P = γ_n |H|² + γ_x |D|²               # Eq. 27, 29, 30
         γ_n | X ~ Gamma(n / 2, 2 / |Y - H X|²)                                           # Eq. 31
         γ_x | X ~ Gamma((n - 1) / 2, 2 / |D X|²)
 
-    and the result is the posterior mean. It is the average of the means of X given γ, where scikit-image takes
-    that of the samples of X: the same limit, with fewer of them (Rao, Blackwell).
+    and the result is the posterior mean. It is the average of the means of X given γ, where scikit-image
+    takes that of the samples of X: the same limit, with fewer of them (Rao, Blackwell).
 
     Args:
       y: data, (*spatial), (..., *spatial, C), or with channels_first (..., *spatial).
@@ -67,7 +67,8 @@ def unsupervised_wiener(
       stop: rule for the running mean; the default is reached after a few tens of samples.
       boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
-      callback: called after each iteration with its number, from 0, and the half spectrum of the running mean.
+      callback: called after each iteration with its number, from 0, and the half spectrum of the running
+        mean.
       progress: whether to show it.
       layout: where channels are, if y has more axes than space.
 
@@ -79,8 +80,8 @@ def unsupervised_wiener(
       ValueError: for a PSF larger than the data, and arguments that do not fit.
 
     References:
-      Orieux, Giovannelli, Rodet: Bayesian estimation of regularization and point spread function parameters for
-      Wiener-Hunt deconvolution. J. Opt. Soc. Am. A 27 (2010). doi:10.1364/JOSAA.27.001593.
+      Orieux, Giovannelli, Rodet: Bayesian estimation of regularization and point spread function parameters
+      for Wiener-Hunt deconvolution. J. Opt. Soc. Am. A 27 (2010). doi:10.1364/JOSAA.27.001593.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -180,4 +181,4 @@ def _step(
         after * transfer,
         jnp.ones(()),
     )
-    return Chain(key, *precisions, total, sums, k), seen
+    return Chain(key, precisions[0], precisions[1], total, sums, k), seen

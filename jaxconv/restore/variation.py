@@ -29,10 +29,5 @@ def divergence(p: jax.Array) -> jax.Array:
 def curvature(x: jax.Array) -> jax.Array:
     """div(∇x / |∇x|), with |∇x| kept from zero by a thousandth of the mean of x."""
     slopes = gradient(x)
-    small = 1e-3 * jnp.mean(jnp.abs(x)) + jnp.finfo(x.dtype).tiny
+    small = 1e-3 * jnp.mean(jnp.abs(x)) + jnp.finfo(x.dtype).tiny ** 0.5  # its square is no zero
     return divergence(slopes / jnp.sqrt(jnp.sum(jnp.square(slopes), axis=0) + jnp.square(small)))
-
-
-def total_variation(x: jax.Array) -> jax.Array:
-    """Isotropic: Σ |∇x|."""
-    return jnp.sum(jnp.linalg.norm(gradient(x), axis=0))

@@ -57,7 +57,7 @@ def fit(y: jax.Array, params: Any, family: Callable[..., Any], steps: int) -> tu
         fisher = jnp.tensordot(used[..., None] * slopes, slopes, (tuple(range(y.ndim)),) * 2)
         ridge = 1e-6 * jnp.trace(fisher) * jnp.eye(len(unknowns), dtype=y.dtype)
         step = jnp.linalg.solve(fisher + ridge, jnp.tensordot(excess, slopes, y.ndim))
-        # Far from the optimum the model is no parabola: a step changes a logarithm by 1, a parameter by a fifth.
+        # Far from the optimum the model is no parabola: a step is 1 at most, a fifth of a parameter.
         most = jnp.concatenate([jnp.ones(3, y.dtype), jnp.abs(unknowns[3:]) / 5])
         return unknowns - step / jnp.maximum(1, jnp.max(jnp.abs(step) / most)), None
 
