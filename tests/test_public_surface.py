@@ -13,6 +13,7 @@ import pytest
 from flax import linen, nnx
 
 import jaxconv
+from jaxconv.restore import metrics
 
 FUNCTIONS = {
     "accelerate",
@@ -106,7 +107,7 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
-RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise]
+RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise, metrics]
 SHOWN = (jaxconv, jaxconv.testing, *INTEROP, *RESTORE)
 DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
