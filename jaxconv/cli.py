@@ -73,7 +73,50 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--csv", type=Path, metavar="FILE", help="write the exact numbers there")
     summary.set_defaults(run=_summary)
     commands_of_explain.add_to(commands)
+    _add_deblur(commands)
     return parser
+
+
+def _add_deblur(commands: Any) -> None:
+    from .restore import words
+
+    deblur = commands.add_parser(
+        "deblur",
+        help="restore a blurred picture",
+        description="Restore a picture whose blur is known, and draw it before and after, with the PSF and "
+        "what is left unexplained. Options are those of the method.",
+        epilog="example: jaxconv deblur street.jpg --psf motion:15,30 --method fista",
+    )
+    add = deblur.add_argument
+    add("image", type=Path, metavar="IMAGE", help="PNG, JPEG, TIFF, ...; grey or colour, 8 or 16 bits")
+    add("--psf", required=True, help=f"{words.PSF_WORDS}, or a picture of one point")
+    add("--method", choices=words.METHODS, default="wiener", help="fista is total variation; default wiener")
+    add("--out", type=Path, metavar="FILE", help="the result, else IMAGE_deblurred")
+    add("--figure", type=Path, metavar="PNG", help="the drawing, else IMAGE_deblur.png")
+    add("--stop", metavar="RULE", help="whiteness, change:TOLERANCE or discrepancy:NOISE")
+    add("--accelerate", action="store_true", default=None, help="extrapolate")
+    for name, (kind, meaning) in words.OPTIONS.items():
+        add(f"--{name}", type=kind, metavar=name.upper(), help=meaning)
+    deblur.set_defaults(run=_deblur, options=("stop", "accelerate", *words.OPTIONS))
+
+
+def _deblur(args: argparse.Namespace) -> None:
+    from .restore.deblur import deblur
+    from .restore.words import parse_rule
+
+    image: Path = args.image
+    out = args.out or image.with_name(f"{image.stem}_deblurred{image.suffix}")
+    figure = args.figure or image.with_name(f"{image.stem}_deblur.png")
+    options = {name: value for name in args.options if (value := getattr(args, name)) is not None}
+    try:
+        if args.stop:
+            options["stop"] = parse_rule(args.stop)
+        restored = deblur(image, out, psf=args.psf, method=args.method, options=options, figure=figure)
+    except ModuleNotFoundError as error:
+        raise Refused(f"{error.name} is missing; pip install 'jaxconv[pictures]'.") from None
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from None
+    print(f"{restored.report}\n{out}\n{figure}")
 
 
 def _explain(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flax import linen, nnx
 
 import jaxconv
+from jaxconv.restore import metrics
 
 FUNCTIONS = {
     "accelerate",
@@ -48,6 +49,7 @@ FUNCTIONS = {
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
 MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "testing"}
+MODULES = {"interop", "linen", "nn", "restore", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
@@ -131,6 +133,8 @@ INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspec
 MODULES_OF_FUNCTIONS = (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP)
 DOCUMENTED = dict(pair for module in MODULES_OF_FUNCTIONS for pair in public(module))
 SHOWN = (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP)
+RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise, metrics]
+SHOWN = (jaxconv, jaxconv.testing, *INTEROP, *RESTORE)
 DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
