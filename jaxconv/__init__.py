@@ -1,8 +1,8 @@
 """Differentiable convolutions for JAX, right in every convention and fast in every gradient."""
 
+from . import explain as explain
 from . import filters as filters
 from . import graph as graph
-from . import explain as explain
 from . import interop as interop
 from . import linen as linen
 from . import nn as nn

@@ -48,8 +48,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "testing"}
-MODULES = {"interop", "linen", "nn", "restore", "testing"}
+MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "restore", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
