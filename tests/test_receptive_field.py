@@ -260,6 +260,8 @@ def test_axes_are_found_in_any_layout_and_under_transformations() -> None:
     first = lambda x: jaxconv.conv(x, KERNEL, stride=(1, 2), layout="channels_first")  # noqa: E731
     found = jaxconv.receptive_field(jax.vmap(jax.jit(jax.checkpoint(first))), shaped(3, 2, 9, 8))
     assert [(f.input_dim, f.output_dim, f.size, f.jump) for f in found] == [(2, 2, 3, 1), (3, 3, 3, 2)]
+    pool = lambda x: jnp.maximum(x[:, :-1:2], x[:, 1::2])  # noqa: E731
+    assert jaxconv.receptive_field(lambda x: pool(conv(x)), shaped(1, 9, 8, 2)).size == (4, 3)
     lines = jaxconv.receptive_field(lambda x: jaxconv.conv(x, KERNEL[0], padding="SAME"), shaped(1, 9, 2))
     assert [(f.input_dim, f.size) for f in lines] == [(1, 3)]
 

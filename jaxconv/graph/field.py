@@ -112,9 +112,9 @@ def receptive_field(fn: Callable[..., Any], *args: Any, wrt: int | None = None, 
       **kwargs: its keyword arguments.
 
     Returns:
-      A `ReceptiveField`, a sequence of one `Field` (size, jump, start, interval) for each axis over which
-      windows move, or without any, for all but the first and last axis; for a function of several results
-      the tree of them. None in place of a result that does not depend on the input.
+      A `ReceptiveField`, a sequence of one `Field` (size, jump, start, interval) for each axis but the first
+      and the last, or for those over which windows move if they are among these; for a function of several
+      results the tree of them. None in place of a result that does not depend on the input.
 
     Raises:
       ValueError: if `fn` is not callable, or the input is not one array.
@@ -159,8 +159,7 @@ class Fields:
             if any(isinstance(span, Span) and span.windowed for span in far.values()):
                 windowed.append(dim)
             self._seen[dim] = exact, far
-        rest = range(1, len(x.shape) - 1) if len(x.shape) > 2 else range(len(x.shape))
-        self.dims = tuple(windowed or rest)
+        self.dims = _spatial(windowed, len(x.shape))
 
     def of(self, value: Value) -> ReceptiveField | None:
         """Of one value; None if it does not depend on the input."""
@@ -181,6 +180,12 @@ class Fields:
             return Field(dim, output, None if everything else widest, None, None, why, first, last)
         size, jump, start = _repeating(far)
         return Field(dim, output, size, jump, start, "", first, last)
+
+
+def _spatial(windowed: list[int], ndim: int) -> tuple[int, ...]:
+    """All but the first and last dimension, unless windows move over those: a pool may be made of slices."""
+    middle = range(1, ndim - 1) if ndim > 2 else range(ndim)
+    return tuple(middle if set(windowed) <= set(middle) else windowed)
 
 
 def _moving(exact: Span, far: Any) -> int | None:

@@ -43,7 +43,8 @@ def layers(graph: Graph, x: Value) -> list[Layer]:
     """Those that the input `x` passes, in order."""
     found, near = origins(graph), parameters(graph)
     seen = found.of([x])
-    weights = _weights(graph, x, [v for v in _factors(graph) if not found.of([v]) & seen])
+    kernels = near.of(v for v in _factors(graph) if not found.of([v]) & seen)
+    weights = _weights(graph, x, near.named(kernels))
     trained = found.of(weights)
     left = near.of(weights)
     rows: list[Layer] = []
@@ -74,15 +75,13 @@ def _factors(graph: Graph) -> Iterator[Value]:
 
 def _weights(graph: Graph, x: Value, kernels: Sequence[Value]) -> list[Value]:
     """The floating arrays of pytrees and closures, and bare arguments that are a kernel or a vector."""
-    near = parameters(graph)
-    used = near.named(near.of(kernels))
     return [
         v
         for v in graph.inputs
         if v is not x
         and jnp.issubdtype(v.dtype, jnp.inexact)
         and (v.kind == "argument" or isinstance(v.data, jax.Array))
-        and (not v.bare or len(v.shape) <= 1 or v in used)
+        and (not v.bare or len(v.shape) <= 1 or v in kernels)
     ]
 
 
