@@ -55,6 +55,26 @@ def test_random_nets(seed: int) -> None:
             assert min(before) == 0
 
 
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: jaxconv.avg_pool(x, (3, 2), stride=2, padding=((1, 0), (0, 1))),
+        lambda x: jaxconv.max_pool(x, (3, 2), stride=2, dilation=2),
+        lambda x: jaxconv.max_pool(x, 3, stride=2, ceil_mode=True),
+        lambda x: jaxconv.adaptive_avg_pool(x, (4, 3)),
+        lambda x: jaxconv.resize(x, size=(23, 9), method="linear"),
+        lambda x: jaxconv.resize(x, size=(17, 21), method="linear", align_corners=True),
+        lambda x: jaxconv.resize(x, size=(5, 6), method="cubic", antialias=True),
+        lambda x: jaxconv.resize(x, size=(22, 26), method="nearest"),
+    ],
+)
+def test_pools_and_resizes(fn: Callable[[jax.Array], jax.Array]) -> None:
+    fields = jaxconv.receptive_field(fn, shaped(1, *SHAPE, 1))
+    for field, seen in zip(fields, sees(fn, SHAPE), strict=True):
+        assert seen.any()
+        assert wrong_intervals(field, seen) == []
+
+
 def test_the_probe_and_the_comparison_can_fail() -> None:
     kernel = jnp.ones((3, 1, 1, 1)) / 3
     fn = lambda x: jaxconv.conv(x, kernel, stride=2, algorithm="direct")  # noqa: E731

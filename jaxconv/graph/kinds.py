@@ -15,7 +15,8 @@ _ELEMENTWISE = """
 _OPS = {
     "conv": "conv_forward conv_input_grad conv_weight_grad conv_general_dilated",
     "dot": "dot_general",
-    "window": "reduce_window reduce_window_sum reduce_window_max reduce_window_min",
+    "window": "reduce_window reduce_window_sum reduce_window_max reduce_window_min pool_pick",
+    "resize": "resample",  # and a product with a matrix that shapes alone decide
     "elementwise": _ELEMENTWISE,
     "reduce": "reduce argmax argmin "
     + " ".join(f"reduce_{how}" for how in ("sum", "max", "min", "prod", "and", "or", "xor")),
@@ -35,7 +36,7 @@ _OPS = {
     "branch": "cond",
 }
 _OF = {primitive: op for op, primitives in _OPS.items() for primitive in primitives.split()}
-OPS = (*_OPS, "resize", "opaque")  # a resize is a product with a matrix that shapes alone decide
+OPS = (*_OPS, "opaque")
 
 
 def op_of(primitive: str) -> str:

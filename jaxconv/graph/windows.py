@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from jax import lax
 
 from ..geometry import SAME, Axis, ConvSpec, Slot, Taps
 from ..lowerings import KINDS
+from ..ops.resample_weights import dense
 from ..planner import possible_readings
 from .nodes import Conv, Window
 
@@ -71,6 +73,22 @@ def _reduce_window(equation: Any) -> Iterator[Window]:
             yield Window(dim, dim, Taps.of(axis))
 
 
+def _pooled(equation: Any) -> Iterator[Window]:
+    for dim, windows in enumerate(equation.params["windows"], 1):
+        if isinstance(windows, Axis):
+            yield Window(dim, dim, Taps.of(windows))
+        else:  # parts of an axis, which need not repeat
+            rows = tuple(map(tuple, map(range, windows.starts, windows.stops)))
+            yield Window(dim, dim, Taps.fit(rows, windows.size), rows=rows)
+
+
+def _resampled(equation: Any) -> Iterator[Window]:
+    p = equation.params
+    matrix = dense(p["by"], p["transposed"])
+    rows = tuple(tuple(np.flatnonzero(row).tolist()) for row in matrix)
+    yield Window(p["axis"], p["axis"], Taps.fit(rows, matrix.shape[1]), rows=rows)
+
+
 def _pad(equation: Any) -> Iterator[Window]:
     for dim, (lo, hi, interior) in enumerate(equation.params["padding_config"]):
         if (lo, hi, interior) != (0, 0, 0):
@@ -99,6 +117,8 @@ _WINDOWS: dict[str, Callable[[Any], Iterator[Window]]] = {
     "conv_forward": _forward,
     "conv_input_grad": _input_grad,
     "conv_general_dilated": _lax_conv,
+    "pool_pick": _pooled,
+    "resample": _resampled,
     "pad": _pad,
     "slice": _slice,
     "rev": _reverse,
