@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from .geometry.padding import Padding as Padding
+from .geometry.resample import Border as Border
+from .geometry.resample import Method as Method
+from .geometry.resample import Rounding as Rounding
 from .geometry.spec import Slot as Slot
 
 Layout = Literal["channels_last", "channels_first"]
+SubpixelOrder = Literal["torch", "tensorflow"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Algorithm = Literal[
     "direct",

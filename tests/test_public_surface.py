@@ -13,9 +13,13 @@ import pytest
 from flax import linen, nnx
 
 import jaxconv
+from jaxconv.restore import metrics
 
 FUNCTIONS = {
     "accelerate",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "avg_pool",
     "conv",
     "conv_general_dilated",
     "conv_input_grad",
@@ -24,27 +28,42 @@ FUNCTIONS = {
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "effective_receptive_field",
     "fold",
+    "from_subpixel",
     "install",
     "installed",
+    "lp_pool",
+    "max_pool",
+    "max_unpool",
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
+    "resize",
+    "to_subpixel",
+    "receptive_field",
+    "summary",
     "tune",
     "unfold",
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"explain", "interop", "linen", "nn", "testing"}
+MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "restore", "testing"}
 LAYERS = {
+    "AvgPool",
     "CausalConv",
     "CausalConvTranspose",
     "Conv",
     "ConvTranspose",
     "DepthwiseConv",
+    "MaxPool",
+    "MaxUnpool",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ResizeConv",
     "SeparableConv",
     "SubpixelConv",
+    "Upsample",
 }
 # lax's own signature, in lax's words.
 OURS = sorted(FUNCTIONS - {"conv_general_dilated"})
@@ -62,7 +81,11 @@ FOREIGN = {
     **dict.fromkeys(["data_format", "dimension_numbers"], "layout"),
     **dict.fromkeys(["method", "implementation", "backend"], "algorithm"),
 }
+# What is interpolated how is no choice of an algorithm.
+OWN_MEANING = {"resize": {"method"}}
 ARRAYS_MAY_BE_LEFT_OUT = {"bias"}
+# Windows that are pooled touch each other where nothing else is said, as in PyTorch.
+OWN_DEFAULTS = {("stride", name) for name in ("avg_pool", "lp_pool", "max_pool", "max_unpool")}
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Callable]]:
@@ -76,8 +99,8 @@ def public(module: ModuleType) -> Iterator[tuple[str, Callable]]:
 
 
 def foreign_words(function: Callable) -> list[str]:
-    names = inspect.signature(function).parameters
-    return [f"{name}: say {FOREIGN[name]}" for name in names if name in FOREIGN]
+    names = inspect.signature(function).parameters.keys() - OWN_MEANING.get(function.__name__, set())
+    return [f"{name}: say {FOREIGN[name]}" for name in sorted(names) if name in FOREIGN]
 
 
 def positional_options(function: Callable) -> list[str]:
@@ -106,7 +129,11 @@ def undocumented(function: Callable) -> list[str]:
 
 
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
+MODULES_OF_FUNCTIONS = (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP)
+DOCUMENTED = dict(pair for module in MODULES_OF_FUNCTIONS for pair in public(module))
 SHOWN = (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP)
+RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise, metrics]
+SHOWN = (jaxconv, jaxconv.testing, *INTEROP, *RESTORE)
 DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
@@ -129,7 +156,7 @@ def test_an_option_has_one_default() -> None:
     defaults: dict[str, dict[str, object]] = {}
     for name in OURS:
         for p in inspect.signature(getattr(jaxconv, name)).parameters.values():
-            if p.default is not p.empty:
+            if p.default is not p.empty and (p.name, name) not in OWN_DEFAULTS:
                 defaults.setdefault(p.name, {})[name] = p.default
     assert {"stride", "padding", "layout", "algorithm"} <= defaults.keys()
     assert {option: by for option, by in defaults.items() if len(set(map(repr, by.values()))) > 1} == {}

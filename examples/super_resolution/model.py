@@ -22,7 +22,7 @@ from jax.nn import initializers
 
 from jaxconv import nn
 
-from .imresize import imresize
+from .imresize import bicubic
 
 # For the weights before a PReLU: He's variance. For the last layer: the paper's small normal, so that a new
 # network answers with the bicubic picture (or with black, without the skip) and learns corrections.
@@ -117,7 +117,7 @@ class SuperResolution(nnx.Module):
     def __call__(self, low: jax.Array) -> jax.Array:
         high = self.network(low).astype(jnp.float32)
         if self.config.residual:
-            high += jax.vmap(lambda picture: imresize(picture, self.config.scale))(low)
+            high += bicubic(low, self.config.scale)
         return high
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,34 @@ def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
 def adjoint_kernel(kernel: jax.Array, groups: int) -> jax.Array:
     """The kernel that maps g back to x: flipped in space, channels exchanged within each group."""
     return lax.rev(swap_channels(kernel, groups), tuple(range(kernel.ndim - 2)))
+
+
+def phase_kernel(kernel: jax.Array, strides: Sequence[int], groups: int) -> jax.Array:
+    """(*k, I/g, O) -> (*b, O/g, g, *p, I/g): tap k = b * stride + p, zeros behind, the blocks b backwards.
+
+    A convolution with it, its last axes taken as channels, makes all phases p of the adjoint's result.
+    """
+    *taps, i, o = kernel.shape
+    rank, blocks = len(taps), [-(-k // s) for k, s in zip(taps, strides, strict=True)]
+    ends = [(0, b * s - k) for k, b, s in zip(taps, blocks, strides, strict=True)]
+    kernel = jnp.pad(kernel, [*ends, (0, 0), (0, 0)])
+    # (b1 p1) (b2 p2) ... I (G o) -> b1 b2 ... o G p1 p2 ... I
+    pairs = (n for pair in zip(blocks, strides, strict=True) for n in pair)
+    kernel = kernel.reshape(*pairs, i, groups, o // groups)
+    order = (*range(0, 2 * rank, 2), 2 * rank + 2, 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
+    return lax.rev(jnp.transpose(kernel, order), tuple(range(rank)))
+
+
+def whole_kernel(phases: jax.Array, taps: Sequence[int]) -> jax.Array:
+    """The kernel that `phase_kernel` has made this of; what lies behind its `taps` is dropped."""
+    rank = len(taps)
+    phases = lax.rev(phases, tuple(range(rank)))
+    # b1 b2 ... o G p1 p2 ... I -> (b1 p1) (b2 p2) ... I (G o)
+    pairs = (axis for j in range(rank) for axis in (j, rank + 2 + j))
+    kernel = jnp.transpose(phases, (*pairs, 2 * rank + 2, rank + 1, rank))
+    *split, i, g, o = kernel.shape
+    whole = (b * p for b, p in zip(split[::2], split[1::2], strict=True))
+    return kernel.reshape(*whole, i, g * o)[tuple(slice(k) for k in taps)]
 
 
 def adjoint_spec(spec: ConvSpec) -> ConvSpec:

@@ -30,7 +30,7 @@ from ..geometry import Axis, ConvSpec, Slot
 from . import depthwise_mac, direct
 from ._base import Lowering, Target, Work
 from ._core import on_core
-from .kernels import adjoint_kernel
+from .kernels import adjoint_kernel, phase_kernel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,38 +95,27 @@ def _inner(spec: ConvSpec) -> Lowering:
     return (depthwise_mac if spec.depthwise and spec.out_channels == spec.groups else direct).LOWERING
 
 
-def _blocks(axis: Axis) -> tuple[int, int, int]:
-    """Taps of the convolution to channels, its first output, and how many there are."""
-    first = axis.lo // axis.stride
-    last = (axis.lo + axis.size - 1) // axis.stride
-    return -(-axis.kernel // axis.stride), first, last - first + 1
+def channel_axis(axis: Axis) -> Axis:
+    """One axis of the convolution to channels; lo % stride positions in front are then to be cropped."""
+    taps = -(-axis.kernel // axis.stride)
+    first, last = axis.lo // axis.stride, (axis.lo + axis.size - 1) // axis.stride
+    return Axis(axis.out, taps, lo=taps - 1 - first, hi=last + 1 - axis.out)
 
 
 def _channel_spec(spec: ConvSpec) -> ConvSpec:
-    axes: list[Axis] = []
-    for a in spec.axes:
-        taps, first, count = _blocks(a)
-        lo = taps - 1 - first
-        axes.append(Axis(a.out, taps, lo=lo, hi=count - 1 + taps - lo - a.out))
     phases = math.prod(a.stride for a in spec.axes)
-    return ConvSpec(spec.batch, spec.out_channels, phases * spec.in_channels, spec.groups, tuple(axes))
+    axes = tuple(channel_axis(a) for a in spec.axes)
+    return ConvSpec(spec.batch, spec.out_channels, phases * spec.in_channels, spec.groups, axes)
 
 
 def _channels(spec: ConvSpec, target: Target, g: jax.Array, kernel: jax.Array) -> jax.Array:
     """All phases as the channels of one convolution, then the pixel shuffle."""
     rank, groups, small = spec.rank, spec.groups, _channel_spec(spec)
-    i, o = spec.in_channels // groups, spec.out_channels // groups
     strides = [a.stride for a in spec.axes]
-    taps = [a.kernel for a in small.axes]
-    ends = [(0, b * a.stride - a.kernel) for a, b in zip(spec.axes, taps, strict=True)]
-    kernel = jnp.pad(kernel, [*ends, (0, 0), (0, 0)])
-    # (b1 p1) (b2 p2) ... I (G o) -> b1 b2 ... o (G p1 p2 ... I), the blocks backwards
-    kernel = kernel.reshape(*(n for pair in zip(taps, strides, strict=True) for n in pair), i, groups, o)
-    order = (*range(0, 2 * rank, 2), 2 * rank + 2, 2 * rank + 1, *range(1, 2 * rank, 2), 2 * rank)
-    kernel = lax.rev(jnp.transpose(kernel, order), tuple(range(rank)))
-    y = on_core(_inner(spec).run, "forward", small, target, g, kernel.reshape(small.kernel_shape))
+    kernel = phase_kernel(kernel, strides, groups).reshape(small.kernel_shape)
+    y = on_core(_inner(spec).run, "forward", small, target, g, kernel)
     # N m1 m2 ... G p1 p2 ... I -> N (m1 p1) (m2 p2) ... (G I)
-    y = y.reshape(*y.shape[:-1], groups, *strides, i)
+    y = y.reshape(*y.shape[:-1], groups, *strides, spec.in_channels // groups)
     order = (0, *(axis for j in range(1, rank + 1) for axis in (j, rank + 1 + j)), rank + 1, 2 * rank + 2)
     y = jnp.transpose(y, order)
     sizes = [a.out * s for a, s in zip(small.axes, strides, strict=True)]

@@ -7,13 +7,15 @@ the argument where more than a few are needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..geometry.padding import normalize, normalize_transposed, pairs, per_axis
 from ..ops.conv import conv_transpose
+from ..ops.resize import resize
 from ._checks import (
     CONV_PADDINGS,
     TRANSPOSE_PADDINGS,
@@ -24,6 +26,9 @@ from ._checks import (
     positive,
     window,
 )
+
+# By a whole factor these two come to the same.
+_REPEATED = (jax.image.ResizeMethod.NEAREST, jax.image.ResizeMethod.AREA)
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -105,10 +110,28 @@ def apply_transpose(
 
 
 def upsample(inputs: jax.Array, factor: tuple[int, ...], method: str | jax.image.ResizeMethod) -> jax.Array:
-    """Resizes the spatial axes of `(*batch, *spatial, features)` by `factor`."""
-    lead = inputs.ndim - len(factor) - 1
-    spatial = (n * r for n, r in zip(inputs.shape[lead:-1], factor, strict=True))
-    return jax.image.resize(inputs, (*inputs.shape[:lead], *spatial, inputs.shape[-1]), method)
+    """Enlarges the spatial axes of `(*batch, *spatial, features)` by `factor`, as jax.image.resize does."""
+    kind = jax.image.ResizeMethod.from_string(method) if isinstance(method, str) else method
+    if kind in _REPEATED:
+        return resize(inputs, scale=factor, method="nearest")
+    if not jnp.issubdtype(inputs.dtype, jnp.inexact):
+        inputs = inputs.astype(jnp.result_type(inputs.dtype, float))
+    # With antialias, as by default, JAX takes one cubic kernel for both of its names.
+    name: Any = kind.name.lower().partition("_")[0]
+    return resize(inputs, scale=factor, method=name, antialias=True)
+
+
+def pooled(
+    function: Callable[..., Any], layer: Any, *arrays: Any, words: Sequence[str] = (), **options: Any
+) -> Any:
+    """A pooling of `(*batch, *spatial, features)` with the layer's window and what else its `words` say."""
+    options |= {word: getattr(layer, word) for word in words}
+    axes = window(layer.window, "window")
+    operands = [check_inputs(array, axes, name="window") for array in arrays]
+    batch = operands[0].shape[: operands[0].ndim - len(axes) - 1]
+    flat = (a.reshape(math.prod(batch), *a.shape[len(batch) :]) for a in operands)
+    results = function(*flat, axes, stride=layer.strides, padding=layer.padding, **options)
+    return jax.tree.map(lambda y: y.reshape(*batch, *y.shape[1:]), results)
 
 
 def _causal_names(kernel_size: Ints) -> list[Any]:

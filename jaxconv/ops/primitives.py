@@ -110,9 +110,7 @@ def target_of(ctx: mlir.LoweringRuleContext, platform: str, dtype: Any, precisio
     return Target(platform, dtype, precision, divided=_divided(ctx))
 
 
-def lower_in(
-    ctx: mlir.LoweringRuleContext, compute: Callable[[jax.Array, jax.Array], jax.Array], a: Any, b: Any
-):
+def lower_in(ctx: mlir.LoweringRuleContext, compute: Callable[..., jax.Array], *operands: Any):
     """What a primitive's rule returns if a function of its operands is to compute the result."""
     # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
     plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]  # pyright: ignore[reportAttributeAccessIssue]
@@ -120,7 +118,7 @@ def lower_in(
     module = ctx.module_context.replace(lowering_cache={})
     with LAX("emitted"):
         rule = mlir.lower_fun(compute, multiple_results=False)
-        return rule(ctx.replace(avals_in=plain, module_context=module), a, b)
+        return rule(ctx.replace(avals_in=plain, module_context=module), *operands)
 
 
 def _lower(slot: Slot, platform: str, ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any):

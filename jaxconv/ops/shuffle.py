@@ -2,24 +2,28 @@
 
 With factors r_1 .. r_n and R their product, channel c*R + p of a pixel is sub-pixel p of channel c, and p
 counts the block in row-major order (the last spatial axis fastest). That is PyTorch's order,
-(c, r_1, ..., r_n); TensorFlow's depth_to_space has (r_1, ..., r_n, c).
+(c, r_1, ..., r_n); TensorFlow's depth_to_space has (r_1, ..., r_n, c). ONNX calls them CRD and DCR.
 """
 
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from ..geometry.padding import is_int
-from ..typing import Layout
-from .arguments import array, form, per_axis
+from ..typing import Layout, SubpixelOrder
+from .arguments import array, per_axis, spatial_axes
 
 
 def pixel_shuffle(
-    x: jax.Array, factor: int | Sequence[int], *, layout: Layout = "channels_last"
+    x: jax.Array,
+    factor: int | Sequence[int],
+    *,
+    order: SubpixelOrder = "torch",
+    layout: Layout = "channels_last",
 ) -> jax.Array:
     """Turns blocks of channels into blocks of pixels: the second half of a sub-pixel convolution.
 
@@ -30,13 +34,15 @@ def pixel_shuffle(
       factor: upsampling factor of each spatial axis, R their product. The length of a sequence is the
         number of spatial axes, and `x` then has any number of batch axes, none included. An int counts for
         all axes between one batch axis and the channels.
+      order: what the channels of `x` count: "torch", channel by channel the sub-pixels, or "tensorflow",
+        sub-pixel by sub-pixel the channels (its `depth_to_space`).
       layout: "channels_last" or "channels_first".
 
     Returns:
       `x` with each spatial axis multiplied by its factor and the channels divided by R.
 
     Raises:
-      ValueError: if R does not divide the channels, or a factor, the rank or the layout is impossible.
+      ValueError: if R does not divide the channels, or a factor, the rank or an option is impossible.
 
     References:
       Shi et al., Real-time single image and video super-resolution using an efficient sub-pixel convolutional
@@ -50,10 +56,10 @@ def pixel_shuffle(
              [2., 3., 6., 7.]], dtype=float32)
     """
     x = x if hasattr(x, "dtype") else array(x, "x")  # arrays of every dtype: nothing is computed
-    r, batch = _factors(x, factor, layout)
+    r, spatial = _factors(x, factor, order, layout)
     n, block = len(r), math.prod(r)
     last = layout == "channels_last"
-    channel, spatial = (batch + n, batch) if last else (batch, batch + 1)  # axes of x and of y
+    channel, batch = (spatial + n, spatial) if last else (spatial - 1, spatial - 1)
     channels = x.shape[channel]
     if channels % block:
         more = (channels // block + 1) * block
@@ -61,18 +67,23 @@ def pixel_shuffle(
             f"x has {channels} channels, and factor={r} needs a multiple of {block}; "
             f"give the convolution before it {more} of them."
         )
-    # (*batch, *s, c, *r) or (*batch, c, *r, *s); then each s_i meets its r_i.
-    x = _split(x, channel, (channels // block, *r))
+    # (*batch, *s, c, *r) or (*batch, c, *r, *s), TensorFlow's with *r before c; then each s_i meets its r_i.
+    whole, part = (channel, channel + 1) if order == "torch" else (channel + n, channel)
+    x = _split(x, channel, (channels // block, *r) if order == "torch" else (*r, channels // block))
     coarse = spatial if last else spatial + n
-    pixels = [axis for i in range(n) for axis in (coarse + i, channel + 1 + i)]
-    x = x.transpose(*range(batch), *((*pixels, channel) if last else (channel, *pixels)))
+    pixels = [axis for i in range(n) for axis in (coarse + i, part + i)]
+    x = x.transpose(*range(batch), *((*pixels, whole) if last else (whole, *pixels)))
     for axis in range(spatial, spatial + n):
         x = jax.lax.collapse(x, axis, axis + 2)
     return x
 
 
 def pixel_unshuffle(
-    x: jax.Array, factor: int | Sequence[int], *, layout: Layout = "channels_last"
+    x: jax.Array,
+    factor: int | Sequence[int],
+    *,
+    order: SubpixelOrder = "torch",
+    layout: Layout = "channels_last",
 ) -> jax.Array:
     """Turns blocks of pixels into blocks of channels: the inverse of `pixel_shuffle`.
 
@@ -81,13 +92,14 @@ def pixel_unshuffle(
     Args:
       x: channels-last `(*batch, *spatial, c)` or channels-first `(*batch, c, *spatial)`.
       factor: downsampling factor of each spatial axis, an int or a sequence as in `pixel_shuffle`.
+      order: of the channels of the result, as in `pixel_shuffle`; "tensorflow" is its `space_to_depth`.
       layout: "channels_last" or "channels_first".
 
     Returns:
       `x` with each spatial axis divided by its factor and the channels multiplied by their product.
 
     Raises:
-      ValueError: if a factor does not divide its axis, or a factor, the rank or the layout is impossible.
+      ValueError: if a factor does not divide its axis, or a factor, the rank or an option is impossible.
 
     References:
       Shi et al., Real-time single image and video super-resolution using an efficient sub-pixel convolutional
@@ -100,36 +112,36 @@ def pixel_unshuffle(
              [3., 4., 5.]], dtype=float32)
     """
     x = x if hasattr(x, "dtype") else array(x, "x")  # arrays of every dtype: nothing is computed
-    r, batch = _factors(x, factor, layout)
+    r, spatial = _factors(x, factor, order, layout)
     n = len(r)
     last = layout == "channels_last"
-    channel, spatial = (batch + n, batch) if last else (batch, batch + 1)  # axes of x and of y
+    channel, batch = (spatial + n, spatial) if last else (spatial - 1, spatial - 1)
     sizes = x.shape[spatial : spatial + n]
     if any(size % by for size, by in zip(sizes, r, strict=True)):
         raise ValueError(f"factor={r} must divide the spatial shape {sizes}; pad or crop x first.")
-    # (*batch, s_1, r_1, .., s_n, r_n, c) or the same with c behind the batch; then the r_i go behind c.
+    # (*batch, s_1, r_1, .., s_n, r_n, c) or the same with c behind the batch; then the r_i go behind c
+    # or before it.
     for i in reversed(range(n)):
         x = _split(x, spatial + i, (sizes[i] // r[i], r[i]))
     pixels = range(spatial, spatial + 2 * n, 2)
-    blocks = (channel + n if last else channel, *range(spatial + 1, spatial + 2 * n, 2))
+    parts = range(spatial + 1, spatial + 2 * n, 2)
+    whole = channel + n if last else channel
+    blocks = (whole, *parts) if order == "torch" else (*parts, whole)
     x = x.transpose(*range(batch), *((*pixels, *blocks) if last else (*blocks, *pixels)))
     return jax.lax.collapse(x, channel, channel + n + 1)
 
 
-def _factors(x: jax.Array, factor: Any, layout: str) -> tuple[tuple[int, ...], int]:
-    """One factor for each spatial axis, and the number of batch axes in front."""
-    listed = len(factor) if getattr(factor, "ndim", 1) and hasattr(factor, "__len__") else 1
-    factors = per_axis(factor, max(x.ndim - 2, 0) if is_int(factor) else listed, "factor")
-    if not factors or x.ndim < len(factors) + 1:
+def _factors(x: jax.Array, factor: Any, order: str, layout: str) -> tuple[tuple[int, ...], int]:
+    """One factor for each spatial axis, and the first of these axes."""
+    if order not in typing.get_args(SubpixelOrder):
         raise ValueError(
-            f"factor={factor!r} does not go with x of shape {x.shape}; an int needs one batch axis, spatial "
-            "axes and channels, a sequence has one entry for each spatial axis."
+            f"order={order!r} is not known; use one of {', '.join(typing.get_args(SubpixelOrder))}."
         )
+    rank, spatial = spatial_axes(x.shape, factor, layout, "factor")
+    factors = per_axis(factor, rank, "factor")
     if min(factors) < 1:
         raise ValueError(f"factor={factor!r} must be at least 1.")
-    batch = x.ndim - 1 - len(factors)
-    form(x.shape[batch:], len(factors), layout, "x")  # checks the layout
-    return factors, batch
+    return factors, spatial
 
 
 def _split(x: jax.Array, axis: int, sizes: Sequence[int]) -> jax.Array:
