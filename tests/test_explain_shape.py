@@ -165,6 +165,8 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
         "layer = torch.nn.ConvTranspose1d(2, 4, kernel_size=3, stride=2, groups=2)\n  y = layer(x)[..., 1:33]"
         in out
     )
+    assert cli.main(["shape", "16,8", "--kernel", "3", "--padding", "1:2"]) == 0
+    assert "convolution 16x8 -> 17x9" in capsys.readouterr().out
     assert cli.main(["shape", "16", "--output", "50", "--kernel", "3"]) == 0
     assert "impossible" in capsys.readouterr().out
     for words, message in {

@@ -86,11 +86,14 @@ def _layer(args: argparse.Namespace) -> Layer:
     if args.kernel is None:
         raise ValueError("--kernel is missing; say how many taps.")
     inner, outer = args.channels
+    padding = 0 if args.padding is None else args.padding
+    if isinstance(padding, list) and len(padding) == 1 and not isinstance(args.size, int):
+        padding *= len(args.size)
     return layer(
         args.size,
         args.kernel,
         stride=1 if args.stride is None else args.stride,
-        padding=0 if args.padding is None else args.padding,
+        padding=padding,
         dilation=1 if args.dilation is None else args.dilation,
         groups=args.groups,
         in_channels=inner,

@@ -8,7 +8,7 @@ import fractions
 import math
 from collections.abc import Sequence
 
-from ..geometry import Axis, ConvSpec, multiply_adds, normalize, normalize_transposed
+from ..geometry import Axis, ConvSpec, Taps, multiply_adds, normalize, normalize_transposed
 from ..geometry.padding import is_int, name_of, pairs, per_axis
 from ..geometry.spec import check_groups
 from ..typing import Padding
@@ -78,13 +78,16 @@ class Layer:
     @property
     def field(self) -> tuple[int, ...]:
         """Input positions from the first that one output can see to the last, for each axis."""
-        return tuple(_seen(a) if self.transposed else a.span for a in self.axes)
+        return tuple(taps.size for taps in self._taps)
 
     @property
     def jump(self) -> tuple[fractions.Fraction, ...]:
         """Input positions between neighbouring outputs, for each axis; below one where outputs are finer."""
-        one = fractions.Fraction(1)
-        return tuple(one / a.stride if self.transposed else one * a.stride for a in self.axes)
+        return tuple(taps.jump for taps in self._taps)
+
+    @property
+    def _taps(self) -> list[Taps]:
+        return [Taps.of(a.adjoint() if self.transposed else a) for a in self.axes]
 
     @property
     def coverage(self) -> tuple[tuple[int, ...], ...]:
@@ -179,14 +182,6 @@ def phase_counts(axis: Axis) -> tuple[int, ...]:
     """
     counts = collections.Counter(axis.position(0, k) % axis.stride for k in range(axis.kernel))
     return tuple(counts[p] for p in range(axis.stride))
-
-
-def _seen(axis: Axis) -> int:
-    """The most inputs, from first to last, that one output of the adjoint is made of."""
-    places = collections.defaultdict(list)
-    for k in range(axis.kernel):
-        places[axis.position(0, k) % axis.stride].append(axis.position(0, k))
-    return max((max(p) - min(p)) // axis.stride + 1 for p in places.values())
 
 
 def _check(axes: tuple[Axis, ...], pads: Sequence[tuple[int, int]], extra: Sequence[int]) -> None:

@@ -294,7 +294,9 @@ function move(by) {
 }
 
 function centre() {
-  $("step").value = Math.floor(scene.count / 2);
+  const n = scene.data.length, middle = Math.floor(n / 2);
+  const within = range(0, scene.rank).reduce((sum) => sum * n + middle, 0);
+  $("step").value = Math.floor(scene.loop.channels / 2) * n ** scene.rank + within;
   paint();
 }
 
