@@ -205,7 +205,8 @@ def semi_blind(
     psf = family(params)
     x, report = richardson_lucy(data, psf, **options)
     chosen = {"params": params, "noise": spectra.noise}
-    return BlindRestored(x, psf, dataclasses.replace(report, method="semi_blind", chosen=chosen))
+    return BlindRestored(x, psf, dataclasses.replace(report, method="semi_blind", chosen=chosen, why=_WHY))
 
 
 _fit = jax.jit(fit, static_argnums=(2, 3))
+_WHY = "Whittle's likelihood"
