@@ -101,6 +101,7 @@ def test_generalised_cross_validation_and_discrepancy_choose_what_they_say(rng: 
         found = restore.tikhonov(y.reshape(shape), psf, rule="gcv", **options)
         weight = float(found.report.chosen["weight"])
         assert "weight = " in str(found.report)
+        assert "chosen by generalised cross-validation" in str(found.report)
         assert score(weight) <= min(score(weight * f) for f in (0.1, 0.8, 1.25, 10)) * (1 + 1e-9)
         found = restore.tikhonov(y.reshape(shape), psf, rule="discrepancy", noise=noise, **options)
         left = y - influence(float(found.report.chosen["weight"])) @ y

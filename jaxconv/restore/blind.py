@@ -188,7 +188,7 @@ def semi_blind(
     Example:
       >>> import jax
       >>> from jaxconv import restore
-      >>> scene = jnp.cumsum(jnp.cumsum(jax.random.normal(jax.random.key(0), (48, 48)), 0), 1)
+      >>> scene = jnp.cumsum(jnp.cumsum(jax.random.normal(jax.random.key(0), (64, 64)), 0), 1)
       >>> family = lambda s: restore.psf.gaussian(s, shape=(13, 13))
       >>> y = restore.blur(scene - scene.min(), family(1.6))
       >>> y = restore.noise.gaussian(jax.random.key(1), y, sigma=0.01)
@@ -205,7 +205,8 @@ def semi_blind(
     psf = family(params)
     x, report = richardson_lucy(data, psf, **options)
     chosen = {"params": params, "noise": spectra.noise}
-    return BlindRestored(x, psf, dataclasses.replace(report, method="semi_blind", chosen=chosen))
+    return BlindRestored(x, psf, dataclasses.replace(report, method="semi_blind", chosen=chosen, why=_WHY))
 
 
 _fit = jax.jit(fit, static_argnums=(2, 3))
+_WHY = "Whittle's likelihood"

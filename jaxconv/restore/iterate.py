@@ -37,7 +37,7 @@ class Options(NamedTuple):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["iterations", "history", "rule", "chosen"],
-    meta_fields=["method", "limit"],
+    meta_fields=["method", "limit", "why"],
 )
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -50,6 +50,7 @@ class Report:
       rule: what could stop them before.
       history: the rule's measure of each iteration, infinite for those not done.
       chosen: what the method had to choose, by name.
+      why: by what it was chosen.
     """
 
     method: str
@@ -58,10 +59,12 @@ class Report:
     history: Any = ()
     rule: Any = None
     chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    why: str = ""
 
     def __str__(self) -> str:
         """In sentences."""
         lines = [f"{name} = {_text(value)}" for name, value in self.chosen.items()]
+        lines += [f"chosen by {self.why}"] if self.why else []
         if self.limit:
             why = "a fixed number"
             if self.rule is not None:

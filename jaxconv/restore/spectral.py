@@ -6,6 +6,7 @@ is continued to be periodic first.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
@@ -23,6 +24,7 @@ from .iterate import Report, Restored
 from .spectrum import Operator, frequencies, multiplicity, otf, penalties
 from .whittle import fit
 
+_WHY = {"gcv": "generalised cross-validation", "discrepancy": "the discrepancy principle"}
 # Of the scoring that fits the spectrum of a photograph; it has converged long before.
 _FIT_STEPS = 15
 
@@ -126,7 +128,8 @@ def wiener(
     """
     if balance is None:
         params = (floating(psf, "psf"), noise)
-        return _solved("wiener", _wiener_of_photographs, (), y, psf, params, boundary, layout)
+        x, report = _solved("wiener", _wiener_of_photographs, (), y, psf, params, boundary, layout)
+        return Restored(x, dataclasses.replace(report, why="Whittle's likelihood"))
     return _solved("wiener", _wiener, (), y, psf, balance, boundary, layout)
 
 
@@ -207,7 +210,10 @@ def tikhonov(
         )
     named = operator if isinstance(operator, str) else None
     given = None if named else jnp.asarray(operator)
-    return _solved("tikhonov", _tikhonov, (named, rule), y, psf, (weight, given, noise), boundary, layout)
+    params = (weight, given, noise)
+    x, report = _solved("tikhonov", _tikhonov, (named, rule), y, psf, params, boundary, layout)
+    why = "" if weight is not None else _WHY[rule]
+    return Restored(x, dataclasses.replace(report, why=why))
 
 
 def _tikhonov(

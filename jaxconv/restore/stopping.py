@@ -1,7 +1,8 @@
 """When to stop: rules that look at what an iteration saw.
 
-A rule measures each iteration by one number, and decides by all the numbers so far. Rules are pytrees: their
-limits may be traced.
+A rule measures each iteration by one number, and decides by all the numbers so far. What is predicted, and
+so the residual, is of the estimate before the iteration: to know it of the one after would be another blur.
+Rules are pytrees: their limits may be traced.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def unsupervised_wiener(
         x, k, history, chosen = _run(
             given.y, given.psf, key, stop, operator, burn_in, boundary, given.frames, options
         )
-    report = Report("unsupervised_wiener", iterations, k, history, stop, chosen)
+    report = Report("unsupervised_wiener", iterations, k, history, stop, chosen, "Gibbs sampling")
     return Restored(given.frames.leave(x, given.rank), report)
 
 
