@@ -36,9 +36,10 @@ def quality(x: np.ndarray, case: Case) -> dict[str, float]:
     """Of a restored picture from 0, black, to 1, white; what is beyond cannot be shown and is clipped."""
     x, axis = np.clip(x, 0, 1), -1 if case.colour else None
     near = metrics.border_psnr(x, case.truth, width=BAND, data_range=1.0, channel_axis=axis)
+    similarity: Any = structural_similarity(x, case.truth, data_range=1.0, channel_axis=axis)
     return {
         "psnr": float(metrics.psnr(x, case.truth, data_range=1.0)),
-        "ssim": float(structural_similarity(x, case.truth, data_range=1.0, channel_axis=axis)),
+        "ssim": float(similarity),
         "border": float(near.border),
         "interior": float(near.interior),
     }

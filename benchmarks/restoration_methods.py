@@ -41,7 +41,9 @@ def _each_channel(method: Callable[..., np.ndarray]) -> Method:
 
 
 def _skimage_wiener(weight: float) -> Method:
-    return _each_channel(lambda case, y: skimage.restoration.wiener(y, case.psf, weight, clip=False))
+    return _each_channel(
+        lambda case, y: np.asarray(skimage.restoration.wiener(y, case.psf, weight, clip=False))
+    )
 
 
 def best_balance(case: Case) -> float:

@@ -73,8 +73,9 @@ def deconvolve(volume: Volume, *, iterations: int, accelerate: bool) -> Run:
         volume.y, volume.psf, stop=restore.Whiteness(), progress=True, **options
     )
     restore.richardson_lucy(volume.y, volume.psf, callback=follow, **options)[0].block_until_ready()
+    x = np.asarray(x)
     print(f"{report}  {score(x, volume):.2f} dB, observed {score(volume.y, volume):.2f} dB")
-    return Run(np.asarray(x), int(report.iterations), quality)
+    return Run(x, int(report.iterations), quality)
 
 
 def score(x: np.ndarray, volume: Volume) -> float:

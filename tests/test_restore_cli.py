@@ -71,6 +71,13 @@ def test_methods_take_their_options(scene, tmp_path):
     np.testing.assert_allclose(files.read(tmp_path / "y.tif").pixels, np.clip(x, 0, 1), atol=0.6 / 255)
 
 
+def test_total_variation_takes_its_strength_from_the_noise(scene):
+    y, psf = blurred(scene), words.parse_psf(PSF)
+    x, _ = words.method_with("fista", y, {"iterations": 3})(y, psf)
+    noise = np.mean([restore.noise_level(y[..., c]) for c in range(3)])
+    np.testing.assert_allclose(x, restore.fista(y, psf, 0.15 * noise, iterations=3).x, rtol=1e-4)
+
+
 def test_psfs_in_words(tmp_path):
     np.testing.assert_array_equal(words.parse_psf("motion:15,30"), restore.psf.motion(15.0, 30.0))
     np.testing.assert_array_equal(words.parse_psf("gaussian:1.5"), restore.psf.gaussian(1.5))

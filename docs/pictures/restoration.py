@@ -24,16 +24,16 @@ IMAGES = Path(__file__).parents[1] / "images"
 
 def ringing(case: Case) -> dict[str, np.ndarray]:
     """The same methods with and without an idea of what is outside of the frame."""
-    lucy, weight = {"iterations": 30}, 0.03
+    weight = 0.03
     return {
         "blurred": case.y,
-        "scikit-image, wiener": skimage.restoration.wiener(case.y, case.psf, weight, clip=False),
+        "scikit-image, wiener": np.asarray(skimage.restoration.wiener(case.y, case.psf, weight, clip=False)),
         "tikhonov, Liu-Jia": np.asarray(restore.tikhonov(case.y, case.psf, weight).x),
         "truth": case.truth,
-        "scikit-image, richardson_lucy": skimage.restoration.richardson_lucy(
-            case.y, case.psf, num_iter=30, clip=False
+        "scikit-image, richardson_lucy": np.asarray(
+            skimage.restoration.richardson_lucy(case.y, case.psf, num_iter=30, clip=False)
         ),
-        "richardson_lucy, unknown": np.asarray(restore.richardson_lucy(case.y, case.psf, **lucy).x),
+        "richardson_lucy, unknown": np.asarray(restore.richardson_lucy(case.y, case.psf, iterations=30).x),
     }
 
 

@@ -82,7 +82,7 @@ def _deep_colour(path: Path, image: Any) -> np.ndarray:
         return tifffile.imread(path, key=0)
     # Read in the other byte order, the lower byte is what it keeps.
     with Image.open(path) as other:
-        other.tile = [tile._replace(args=tile.args.replace("16B", "16L")) for tile in other.tile]
+        other.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in other.tile]
         upper, lower = (np.asarray(half).astype(np.uint16) for half in (image, other))
     return 256 * upper + lower
 

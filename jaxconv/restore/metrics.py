@@ -229,7 +229,8 @@ def _pair(x: Any, truth: Any, rank: int | None, channel_axis: int | None) -> tup
         return x, truth, space
     if not -x.ndim <= channel_axis < x.ndim:
         raise ValueError(f"channel_axis={channel_axis} is no axis of x of shape {x.shape}.")
-    return *(jnp.moveaxis(z, channel_axis, -space - 1) for z in (x, truth)), space
+    x, truth = (jnp.moveaxis(z, channel_axis, -space - 1) for z in (x, truth))
+    return x, truth, space
 
 
 def _range(x: Any, truth: Any, data_range: Any) -> jax.Array:
