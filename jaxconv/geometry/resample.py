@@ -77,7 +77,7 @@ class Resample:
     def unchanged(self) -> bool:
         """Whether every output is the input of the same number.
 
-        That is so where the size stays, whatever the step: so it is in PyTorch, but for its plain cubic kernel.
+        That is so where the size stays, whatever the step; as in PyTorch, its plain cubic kernel excepted.
         """
         exact = self.spacing == 1 or self.antialias or self.method != "cubic"
         return self.out == self.size and exact
