@@ -1,4 +1,4 @@
-"""`resize` and its gradient against PyTorch's interpolate: recorded results, and a sweep where it is there."""
+"""`resize` and its gradient against PyTorch's interpolate: recorded, and a sweep where it is installed."""
 
 import numpy as np
 import pytest
