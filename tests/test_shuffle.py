@@ -136,3 +136,27 @@ def test_takes_lists_and_numpy_factors():
 def test_refuses_what_is_no_array(function, x):
     with pytest.raises(ValueError, match=r"x of type .* is not an array|dtype"):
         function(x, 2)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("factors", [(3,), (2, 3), (2, 1, 3)])
+def test_tensorflows_order_has_the_sub_pixels_first(factors, layout, rng):
+    """TensorFlow's channel p*C + c is PyTorch's c*R + p."""
+    n, block, channels = len(factors), int(np.prod(factors)), 5
+    x = rng.normal(size=(2, *(2 + i for i in range(n)), channels * block)).astype(np.float32)
+    theirs = x.reshape(*x.shape[:-1], channels, block).swapaxes(-1, -2).reshape(x.shape)
+    wanted = _by_formula(x, factors)
+    if layout == "channels_first":
+        theirs, wanted = (np.moveaxis(a, -1, 1) for a in (theirs, wanted))
+    y = pixel_shuffle(jnp.asarray(theirs), factors, order="tensorflow", layout=layout)
+    np.testing.assert_array_equal(y, wanted)
+    np.testing.assert_array_equal(pixel_unshuffle(y, factors, order="tensorflow", layout=layout), theirs)
+    with pytest.raises(ValueError, match="order='tf' is not known; use one of torch, tensorflow"):
+        pixel_shuffle(theirs, factors, order="tf", layout=layout)
+
+
+def test_tensorflows_order_is_that_of_its_documentation():
+    """The example of tf.nn.depth_to_space: twelve channels become three."""
+    x = jnp.arange(1, 13).reshape(1, 1, 1, 12)
+    y = pixel_shuffle(x, 2, order="tensorflow")
+    assert y.tolist() == [[[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]]

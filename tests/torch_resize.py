@@ -1,6 +1,6 @@
-"""PyTorch's interpolate: cases, its results, and the file of them that tests/test_resize_torch.py compares with.
+"""PyTorch's interpolate: cases, its results, and the file of them for tests/test_resize_torch.py.
 
-    python -m tests.torch_resize     rewrites tests/data/torch_resize.npz; needs torch
+python -m tests.torch_resize     rewrites tests/data/torch_resize.npz; needs torch
 """
 
 from __future__ import annotations

@@ -74,6 +74,15 @@ class Resample:
         return self.size / self.out if self.step is None else self.step
 
     @property
+    def unchanged(self) -> bool:
+        """Whether every output is the input of the same number.
+
+        That is so where the size stays, whatever the step; as in PyTorch, its plain cubic kernel excepted.
+        """
+        exact = self.spacing == 1 or self.antialias or self.method != "cubic"
+        return self.out == self.size and exact
+
+    @property
     def stretch(self) -> float:
         """By how much the kernel is longer than its radius says."""
         return max(1.0, self.spacing) if self.antialias else 1.0
@@ -91,8 +100,11 @@ class Resample:
     def nearest(self) -> tuple[int, ...]:
         """The one pixel that each output copies, found in float32 as PyTorch does.
 
-        Where an output lies between two pixels, or exactly on one, float32 decides.
+        Where an output lies between two pixels, or exactly on one, float32 decides. As in PyTorch, "nearest"
+        to twice the size repeats each pixel, whatever the step.
         """
+        if self.method == "nearest" and self.out == 2 * self.size:
+            return tuple(o // 2 for o in range(self.out))
         step = _float32(self.spacing)
         shift = 0.5 if self.method == "nearest-exact" else 0.0
         return tuple(min(int(_float32((o + shift) * step)), self.size - 1) for o in range(self.out))

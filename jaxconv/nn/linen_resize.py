@@ -39,9 +39,7 @@ class Upsample(nn.Module, kw_only=True):
 
     def __post_init__(self):
         """Checks the fields."""
-        check_options(
-            self.size, self.scale, self.method, self.align_corners, self.antialias, self.border
-        )
+        check_options(self.size, self.scale, self.method, self.align_corners, self.antialias, self.border)
         super().__post_init__()
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

@@ -51,7 +51,8 @@ def resize(
         axes, and `x` then has any number of batch axes, none included. A single number counts for all axes
         between one batch axis and the channels.
       scale: in place of `size`: results for each position, one number for all axes or one for each. It sets
-        step exactly, and the size to `size * scale`, rounded. `fractions.Fraction(1, 3)` is exact.
+        step exactly, and the size to `size * scale`, rounded; `fractions.Fraction(1, 3)` is exact. An axis
+        whose size stays is left alone, except by "cubic" without antialias, as in PyTorch.
       method: which pixels make an output.
 
         - "nearest": pixel floor(o * step). PyTorch's and OpenCV's, half a pixel off.
@@ -91,8 +92,8 @@ def resize(
       Array([0., 1., 3., 5., 7., 8.], dtype=float32)
       >>> resize(x, size=(5,), align_corners=True)[:, 0]
       Array([0., 2., 4., 6., 8.], dtype=float32)
-      >>> resize(x, size=(2,), antialias=True)[:, 0]  # means over 3 pixels where 2 were enough
-      Array([1.3333334, 6.6666665], dtype=float32)
+      >>> resize(x, size=(2,))[:, 0], resize(x, size=(2,), antialias=True)[:, 0]  # from 2 pixels, and from 3
+      (Array([1., 7.], dtype=float32), Array([1.5, 6.5], dtype=float32))
     """
     x = x if hasattr(x, "dtype") else array(x, "x")
     check_options(size, scale, method, align_corners, antialias, border, rounding)
@@ -134,7 +135,7 @@ def _order(axes: dict[int, Resample]) -> list[int]:
     Of two that are alike, work along an axis further in front is cheaper for each element, and is done while
     there are more of them.
     """
-    changed = {axis: by for axis, by in axes.items() if by.out != by.size or by.spacing != 1}
+    changed = {axis: by for axis, by in axes.items() if not by.unchanged}
     return sorted(changed, key=lambda a: (r := changed[a].out / changed[a].size, -a if r > 1 else a))
 
 
