@@ -94,7 +94,8 @@ def slow_cases() -> dict[str, tuple[_Filter, dict[str, _Filter]]]:
     from skimage.restoration import denoise_bilateral
 
     def gabor(x: np.ndarray) -> np.ndarray:
-        parts = [ski.gabor(x, 0.25, t) for t in (0.0, 0.8, 1.6, 2.4)]
+        thetas: tuple[Any, ...] = (0.0, 0.8, 1.6, 2.4)
+        parts = [ski.gabor(x, 0.25, t) for t in thetas]
         return np.stack([real + 1j * imaginary for real, imaginary in parts], -1)[..., None, :]
 
     return {

@@ -33,22 +33,23 @@ def test_any_kernel_is_bilinear(rng):
         check_grads(fn, (x, kernel), multilinear=True)
 
 
-# With the highest order of their derivatives to check.
 SMOOTH = {
-    "sobel": (lambda x: filters.sobel(x), 1),
-    "gaussian in sigma": (lambda x, s: filters.gaussian(x, s, radius=3, order=1, axes=0), 2),
-    "bilateral": (lambda x, s, c: filters.bilateral(x, s, c, radius=(1, 2)), 1),
-    "bilateral of colours": (lambda x, s, c: filters.bilateral(x, s, c, radius=1, axes=0, channel_axis=1), 2),
+    "sobel": lambda x: filters.sobel(x),
+    "gaussian in sigma": lambda x, s: filters.gaussian(x, s, radius=3, order=1, axes=0),
+    "bilateral": lambda x, s, c: filters.bilateral(x, s, c, radius=(1, 2)),
+    "bilateral of colours": lambda x, s, c: filters.bilateral(x, s, c, radius=1, axes=0, channel_axis=1),
 }
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_other_filters(name, rng):
-    fn, order = SMOOTH[name]
-    x = rng.normal(size=(3, 4))
-    sigmas = (np.array(1.2), np.array(0.9))[: fn.__code__.co_argcount - 1]
+def test_other_filters_to_second_order(name, rng):
+    """Both modes of the filter, and forward over reverse of a sum of squares."""
+    fn, sigmas = SMOOTH[name], (np.array(1.2), np.array(0.9))
+    arrays = (rng.normal(size=(3, 4)), *sigmas[: fn.__code__.co_argcount - 1])
+    every = tuple(range(len(arrays)))
     with jax.enable_x64(True):
-        check_grads(jax.jit(fn), (x, *sigmas), order=order)
+        check_grads(jax.jit(fn), arrays)
+        check_grads(jax.jit(jax.grad(lambda *a: jnp.sum(fn(*a) ** 2), every)), arrays, modes=("fwd",))
 
 
 @pytest.mark.parametrize("window", [3, (8, 9)])

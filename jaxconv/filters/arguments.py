@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from ..geometry.padding import is_int, to_int
 from ..ops import arguments
@@ -61,8 +62,8 @@ def filtered_axes(axes: Any, ndim: int) -> tuple[int, ...]:
 
 def each(value: Any, count: int, name: str) -> tuple[Any, ...]:
     """One value for each of `count` axes, from one for all or a sequence."""
-    single = value is None or isinstance(value, str) or getattr(value, "ndim", 0) == 0
-    if single and not isinstance(value, list | tuple):
+    several = isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0
+    if not several:
         return (value,) * count
     if len(value) != count:
         raise ValueError(f"{name}={value!r} has {len(value)} entries; wanted one, or {count}, one an axis.")
@@ -108,9 +109,14 @@ def reaches(window: Sequence[int], origin: Any) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
+def is_traced(value: Any) -> bool:
+    """Whether the value is not known yet."""
+    return isinstance(value, Tracer)
+
+
 def concrete(value: Any, name: str, hint: str) -> float:
     """A number that is known while tracing."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         raise ValueError(f"{name} is traced here, and must be known while tracing; {hint}.")
     try:
         return float(value)

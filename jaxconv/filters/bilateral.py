@@ -75,7 +75,7 @@ def bilateral(
         raise ValueError(f"channel_axis={channel_axis} is one of the filtered axes {found}; name the others.")
     radii = tuple(_radius(r, sigma_spatial) for r in arguments.each(radius, len(found), "radius"))
     for name, sigma in (("sigma_spatial", sigma_spatial), ("sigma_color", sigma_color)):
-        if not isinstance(sigma, jax.core.Tracer) and not arguments.concrete(sigma, name, "") > 0:
+        if not arguments.is_traced(sigma) and not arguments.concrete(sigma, name, "") > 0:
             raise ValueError(f"{name}={sigma} must be positive.")
     modes = arguments.modes(mode, len(found))
     if x.size == 0:
@@ -121,13 +121,15 @@ def _weighted_mean(
     return (values / weight).astype(x.dtype)
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5, 6))
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _bilateral(x, outer, sigma_spatial, sigma_color, axes, radii, channel):
     return _weighted_mean(x, outer, sigma_spatial, sigma_color, axes, radii, channel, loop=False)
 
 
-@_bilateral.__wrapped__.defjvp
+@_bilateral.defjvp
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _bilateral_jvp(axes, radii, channel, primals, tangents):
     """The loop's: it is the same function, and its derivative is cheaper."""
-    return jax.jvp(lambda *a: _weighted_mean(*a, axes, radii, channel, loop=True), primals, tangents)
+    fn = functools.partial(_weighted_mean, axes=axes, radii=radii, channel=channel, loop=True)
+    return jax.jvp(fn, primals, tangents)

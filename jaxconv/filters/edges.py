@@ -179,7 +179,7 @@ def _differences(
     parts = [slide(outer, _stencil(found, a, across, normalize), found, algorithm=algorithm) for a in wanted]
     if len(parts) == 1:
         return parts[0]
-    return _root(sum(p * p for p in parts) / len(parts))
+    return _root(functools.reduce(jnp.add, [p * p for p in parts]) / len(parts))
 
 
 def _stencil(axes: tuple[int, ...], along: int, across: tuple[float, ...], normalize: bool) -> Any:

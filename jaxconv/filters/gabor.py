@@ -145,7 +145,7 @@ def gabor_bank(
     reach = [(n // 2, n // 2) for n in bank.shape[:2]]
     image = jnp.moveaxis(extended(x, found, reach, modes, cval), found, (-2, -1))
     images = lax.optimization_barrier(image.reshape(-1, *image.shape[-2:], 1))
-    kernel = jnp.asarray(np.concatenate([bank.real, bank.imag], -1)[:, :, None], x.dtype)
+    kernel = jnp.asarray(np.concatenate([np.real(bank), np.imag(bank)], -1)[:, :, None], x.dtype)
     real, imaginary = jnp.split(conv(images, kernel, algorithm=algorithm), 2, axis=-1)
     y = lax.complex(*(p.astype(jnp.promote_types(p.dtype, jnp.float32)) for p in (real, imaginary)))
     batch = [n for i, n in enumerate(x.shape) if i not in found]

@@ -64,8 +64,7 @@ def correlate(
       >>> correlate(x, jnp.array([-1.0, 0.0, 1.0])).tolist()  # outside: 1 on the left, 8 on the right
       [1.0, 3.0, 6.0, 4.0]
     """
-    x, kernel = arguments.image(x), _kernel(kernel)
-    return _correlate(x, kernel, mode, cval, origin, axes, separable, algorithm)
+    return _correlate(arguments.image(x), _kernel(kernel), mode, cval, origin, axes, separable, algorithm)
 
 
 def convolve(
@@ -110,18 +109,18 @@ def convolve(
       >>> convolve(impulse, jnp.array([1.0, 2.0, 3.0])).tolist()
       [0.0, 1.0, 2.0, 3.0, 0.0]
     """
-    x, kernel = arguments.image(x), _kernel(kernel)
-    given = arguments.each(origin, kernel.ndim, "origin")
-    arguments.reaches(kernel.shape, given)  # in the caller's words, before they are turned round
+    taps = _kernel(kernel)
+    given = arguments.each(origin, taps.ndim, "origin")
+    arguments.reaches(taps.shape, given)  # in the caller's words, before they are turned round
     # Of an even kernel, the flipped one's centre is the neighbour of the old one.
-    turned = tuple(-int(o) - (n % 2 == 0) for o, n in zip(given, kernel.shape, strict=True))
-    flipped = kernel[(slice(None, None, -1),) * kernel.ndim]
-    return _correlate(x, flipped, mode, cval, turned, axes, separable, algorithm)
+    turned = tuple(-int(o) - (n % 2 == 0) for o, n in zip(given, taps.shape, strict=True))
+    flipped = taps[(slice(None, None, -1),) * taps.ndim]
+    return _correlate(arguments.image(x), flipped, mode, cval, turned, axes, separable, algorithm)
 
 
 def _kernel(kernel: Any) -> Any:
     """As a NumPy array where its values are known, so that they can be looked at."""
-    kernel = kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel)
+    kernel = kernel if arguments.is_traced(kernel) else np.asarray(kernel)
     edge.array(kernel, "kernel")
     if kernel.ndim == 0 or kernel.size == 0:
         raise ValueError(f"kernel has shape {kernel.shape}; wanted one dimension or more, and none empty.")
@@ -161,7 +160,7 @@ def _parts(kernel: Any, dtype: Any, separable: bool | None) -> list[Factor]:
     whole = [(tuple(range(kernel.ndim)), kernel)]
     if separable is False or kernel.ndim == 1:
         return whole
-    if isinstance(kernel, jax.core.Tracer):
+    if arguments.is_traced(kernel):
         if separable:
             raise ValueError(
                 "separable=True wants a kernel that is known while tracing; correlate with its factors, one "

@@ -95,8 +95,8 @@ def _positions(footprint: Any, rank: int) -> tuple[tuple[int, ...], list[Offset]
     return mask.shape, [tuple(map(int, at)) for at in np.argwhere(mask)]
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _median(
     outer: jax.Array, axes: tuple[int, ...], positions: tuple[Offset, ...], shape: tuple[int, ...]
 ) -> jax.Array:
@@ -107,7 +107,8 @@ def _median(
     return _bisected(outer, axes, positions, shape)
 
 
-@_median.__wrapped__.defjvp
+@_median.defjvp
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _median_jvp(axes, positions, shape, primals, tangents):
     (outer,), (rate,) = primals, tangents
     y = _median(outer, axes, positions, shape)

@@ -92,7 +92,7 @@ def _gaussian(
     radius: int | None,
     algorithm: Algorithm | None,
 ) -> jax.Array:
-    if not isinstance(sigma, jax.core.Tracer):
+    if not arguments.is_traced(sigma):
         sigma = arguments.concrete(sigma, "sigma", "")
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma={sigma} must be finite and not negative.")
@@ -271,9 +271,7 @@ def difference_of_gaussians(
         high = tuple(1.6 * s for s in low)
     else:
         high = arguments.each(high_sigma, len(found), "high_sigma")
-    known = [
-        pair for pair in zip(low, high, strict=True) if not any(isinstance(s, jax.core.Tracer) for s in pair)
-    ]
+    known = [p for p in zip(low, high, strict=True) if not any(map(arguments.is_traced, p))]
     if any(a > b for a, b in known):
         raise ValueError(f"high_sigma={high_sigma} must not be below low_sigma={low_sigma}; exchange them.")
     options: dict[str, Any] = {"mode": mode, "cval": cval, "truncate": truncate, "axes": found}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arguments import Number, concrete, non_negative
+from .arguments import Number, concrete, is_traced, non_negative
 
 
 def reach(sigma: Number, truncate: float, radius: int | None) -> int:
@@ -23,7 +22,7 @@ def gaussian_taps(sigma: Number, order: int, radius: int) -> Any:
 
     The n-th derivative is q_n(t) exp(-t² / 2σ²) with q_0 = 1 and q_(n+1) = q_n' - q_n t / σ².
     """
-    traced = isinstance(sigma, jax.core.Tracer)
+    traced = is_traced(sigma)
     if not traced:
         sigma = concrete(sigma, "sigma", "")
     exp: Any = jnp.exp if traced else np.exp
