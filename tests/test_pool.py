@@ -106,6 +106,20 @@ def test_maxima_indices_and_gradient(name, rng):
         np.testing.assert_array_equal(same_dx, ours_dx)
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "stride"),
+    [((300,), (255,), (1,)), ((300,), (256,), (3,)), ((52, 51), (52, 51), (1, 1)), ((120,), (60,), (60,))],
+)
+def test_windows_of_many_elements(size, window, stride, rng):
+    """The gradient is one at the maximum's number, however large that is."""
+    x = rng.permutation(np.prod(size)).astype(np.float32).reshape(1, *size, 1)
+    windows = [oracle.axis_windows(*axis) for axis in zip(size, window, stride, strict=True)]
+    y, index = oracle.max_pool(x, windows)
+    g = rng.normal(size=y.shape).astype(np.float32)
+    dx = jax.vjp(lambda x: jaxconv.max_pool(x, window, stride=stride), x)[1](g)[0]
+    assert_close(dx, oracle.max_pool_grad(g, index, x.shape), contraction=100, scale=np.abs(g).max())
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if max(case.dilation) == 1])
 def test_means(name, rng):
     case = CASES[name]

@@ -31,8 +31,8 @@ AllWindows = tuple[Windows, ...]
 Taps = tuple[jax.Array, ...]
 """For each axis the tap of each result; that of the last axis has the padded size along the others."""
 
-# More terms than this, and the axes are gone back one by one.
-_MOST_TERMS = 16
+# More terms than this or larger windows, and the axes are gone back one by one.
+_MOST_TERMS, _LARGEST = 16, 2**20
 
 
 def maxima(x: jax.Array, windows: AllWindows) -> jax.Array:
@@ -57,7 +57,7 @@ def first_maxima(x: jax.Array, windows: AllWindows) -> tuple[jax.Array, Taps]:
 
 def _first_maxima(x: jax.Array, dim: int, windows: Windows) -> tuple[jax.Array, jax.Array]:
     best, *others = seen(x, dim, windows, _least(x.dtype))
-    dtype = np.uint8 if windows.kernel <= 256 else np.int32
+    dtype = _dtype(windows.kernel)
     # Padding is never the maximum, not even of a window whose elements are as small as it.
     first = [first_tap(windows, o) if isinstance(windows, Axis) else 0 for o in range(windows.out)]
     tap = jnp.broadcast_to(along(np.array(first, dtype), dim, x.ndim), best.shape)
@@ -105,6 +105,11 @@ def _least(dtype: Any) -> Any:
     return -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
 
 
+def _dtype(taps: int) -> Any:
+    """That of numbers below `taps`, with two more that stand for none."""
+    return np.uint8 if taps < 255 else np.int32
+
+
 def _picked(x: jax.Array, dim: int, windows: Windows, tap: jax.Array | None) -> jax.Array:
     """Along one dimension of a padded x."""
     values = seen(x, dim, windows, 0)
@@ -123,7 +128,8 @@ def _pick(x: jax.Array, *taps: jax.Array, windows: AllWindows) -> jax.Array:
 
 def _place(g: jax.Array, *taps: jax.Array, windows: AllWindows) -> jax.Array:
     axes = {dim: axis for dim, axis in enumerate(windows, start=1) if isinstance(axis, Axis)}
-    if taps and len(axes) == len(windows) and terms_of(axes.values()) <= _MOST_TERMS:
+    numbered = len(axes) == len(windows) and math.prod(w.kernel for w in windows) <= _LARGEST
+    if taps and numbered and terms_of(axes.values()) <= _MOST_TERMS:
         return spread_jointly(g, _code(taps, windows), axes)
     for dim, ours in enumerate(windows, start=1):
         tap = None
@@ -139,7 +145,7 @@ def _place(g: jax.Array, *taps: jax.Array, windows: AllWindows) -> jax.Array:
 def _code(taps: Taps, windows: AllWindows) -> jax.Array:
     """The number of each result in its window, in row-major order."""
     kernels = [w.kernel for w in windows]
-    dtype = np.uint8 if math.prod(kernels) < 255 else np.int32
+    dtype = _dtype(math.prod(kernels))
     code = None
     for dim, ours in _last_first(windows):
         here = taps[dim - 1].astype(dtype) * np.array(math.prod(kernels[dim:]), dtype)
@@ -165,7 +171,7 @@ def _primitive(name: str, compute: Callable[..., jax.Array]) -> Primitive:
         """The mapped dimension joins dimension 0."""
         [size] = {a.shape[d] for a, d in zip(operands, dims, strict=True) if d is not None}
         moved = [batching.bdim_at_front(a, d, size) for a, d in zip(operands, dims, strict=True)]
-        y = primitive.bind(*(a.reshape(-1, *a.shape[2:]) for a in moved), **params)
+        y = primitive.bind(*(lax.collapse(a, 0, 2) for a in moved), **params)
         return y.reshape(size, moved[0].shape[1], *y.shape[1:]), 0
 
     primitive.def_impl(impl)

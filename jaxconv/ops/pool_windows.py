@@ -82,13 +82,13 @@ def along(values: Iterable[Any], dim: int, ndim: int) -> np.ndarray:
 
 
 def _computed_once(code: jax.Array) -> jax.Array:
-    """The same, as float32. (2 k + 1)² has the root 2 k + 1.
+    """The same below 2²¹, as float32: half the root of (2 k + 1)², rounded down.
 
     XLA computes what it takes for cheap again for each element that sees it, maxima of whole windows
     included. A root is not cheap.
     """
     k = code.astype(np.float32)
-    return (lax.sqrt(4 * k * (k + 1) + 1) - 1) / 2
+    return lax.floor(lax.sqrt(4 * k * (k + 1) + 1) / 2)
 
 
 def _taps(axis: Axis) -> dict[int, np.ndarray]:
