@@ -38,5 +38,5 @@ def imresize(x: np.ndarray, scale: int | Fraction) -> np.ndarray:
         [ 0.      0.     -0.0117  0.0664  0.9336  1.0117  1.      1.    ]
     """
     with jax.enable_x64(x.dtype == np.float64):
-        y = np.asarray(bicubic(jnp.asarray(x.reshape(*x.shape[:2], -1)), scale))
+        y = np.array(bicubic(jnp.asarray(x.reshape(*x.shape[:2], -1)), scale))
     return y.reshape(*y.shape[:2], *x.shape[2:])
