@@ -8,8 +8,8 @@ import pytest
 import jaxconv
 from jaxconv.testing import assert_close
 
-# Kernel, stride, padding, output_padding, groups, out, in: kernels that the stride divides and others, one that
-# is shorter, sides cropped unlike and beyond the kernel, and paddings by name.
+# Kernel, stride, padding, output_padding, groups, out, in: kernels that the stride divides and others, one
+# shorter than it, sides cropped unlike and beyond the kernel, and paddings by name.
 CASES = [
     ((4,), (2,), 1, 0, 1, 2, 3),
     ((3,), (2,), 1, 1, 2, 2, 4),

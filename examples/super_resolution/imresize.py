@@ -9,6 +9,7 @@ and beyond its border the picture is mirrored (`d c b a | a b c d | d c b a`). A
 from fractions import Fraction
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import resize
@@ -37,5 +38,5 @@ def imresize(x: np.ndarray, scale: int | Fraction) -> np.ndarray:
         [ 0.      0.     -0.0117  0.0664  0.9336  1.0117  1.      1.    ]
     """
     with jax.enable_x64(x.dtype == np.float64):
-        y = np.asarray(bicubic(x.reshape(*x.shape[:2], -1), scale))
+        y = np.array(bicubic(jnp.asarray(x.reshape(*x.shape[:2], -1)), scale))
     return y.reshape(*y.shape[:2], *x.shape[2:])

@@ -51,11 +51,11 @@ class Upsample(nnx.Module):
         check_options(size, scale, method, align_corners, antialias, border)
         self.size = frozen(size)
         self.scale = frozen(scale)
-        self.method = method
+        self.method: Method = method
         self.align_corners = align_corners
         self.antialias = antialias
         self.cubic_a = cubic_a
-        self.border = border
+        self.border: Border | None = border
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Resizes `(*batch, *spatial, features)`."""
@@ -87,7 +87,7 @@ class PixelShuffle(nnx.Module):
 
     def __init__(self, factor: Ints, *, order: SubpixelOrder = "torch"):
         self.factor = frozen(factor)
-        self.order = order
+        self.order: SubpixelOrder = order
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Enlarges `(*batch, *spatial, features)`."""
@@ -109,7 +109,7 @@ class PixelUnshuffle(nnx.Module):
 
     def __init__(self, factor: Ints, *, order: SubpixelOrder = "torch"):
         self.factor = frozen(factor)
-        self.order = order
+        self.order: SubpixelOrder = order
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Shrinks `(*batch, *spatial, features)`."""

@@ -143,7 +143,7 @@ def _scales(scale: Any, rank: int) -> list[Scale]:
     """One positive number for each axis."""
     scales = list(scale) if hasattr(scale, "__len__") else [scale] * rank
     for s in scales:
-        if isinstance(s, bool) or not isinstance(s, numbers.Real) or not 0 < s < math.inf:
+        if isinstance(s, bool) or not isinstance(s, numbers.Real) or not 0 < float(s) < math.inf:
             raise ValueError(f"scale={scale!r} must be a positive number or one for each spatial axis.")
     return [s if isinstance(s, Fraction) else int(s) if is_int(s) else float(s) for s in scales]
 
