@@ -59,6 +59,7 @@ def test_imresize_is_the_sum_over_a_mirrored_picture(rng, scale):
 
 def test_imresize_weights_are_those_of_matlab():
     """In closed form, away from the border: the kernel stretched by 2 and 3, and the plain one."""
+
     def weights(size, scale, o):
         row = imresize(np.eye(size)[:, None].repeat(2, 1), scale)[o, 0]
         return row[row != 0]

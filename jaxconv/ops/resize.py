@@ -42,7 +42,7 @@ def resize(
         y[o] = Σ_i weight((u - i) / stretch) * x[i],      weights scaled to sum 1,
 
     where stretch is step if `antialias` is set and step is above 1, else 1. The defaults are PyTorch's; which
-    options are another library's resize is a table in docs/sampling_resize.md.
+    options are another library's resize is a table in docs/sampling.md.
 
     Args:
       x: channels-last `(*batch, *spatial, C)` or channels-first `(*batch, C, *spatial)`, floating or complex;
