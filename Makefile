@@ -35,7 +35,7 @@ quick: $(VENV)/.installed-test ## the tests without those marked slow
 
 parity: $(VENV)/.installed-test $(VENV)/.installed-torch ## compare with PyTorch (installs it on Python 3.11; skips elsewhere)
 	@if $(PY) -c "import torch" 2>/dev/null; \
-	then $(PYTEST) tests/test_torch_parity.py tests/test_resize_torch.py $(PYTEST_ARGS); \
+	then $(PYTEST) tests/test_*torch_parity.py tests/test_*_torch.py $(PYTEST_ARGS); \
 	else echo "parity skipped: $(TORCH) is installed on Python 3.11 only; recorded results are part of 'make test'"; fi
 
 bench: $(VENV)/.installed-bench $(VENV)/.installed-torch ## time the operators of some layers against stock JAX and PyTorch, leave a report in runs/bench

@@ -7,8 +7,8 @@ measurement.
 
 The time of the collectives is predicted from their bytes by the usual model of rings on a torus: an
 all-gather of V bytes over both axes takes V / (2 W) and no less than a microsecond for each hop, an
-all-reduce twice that. A chip's own time is the compiler's model, which gives none for large programs: then it is
-the least that the multiply-adds take.
+all-reduce twice that. A chip's own time is the compiler's model, which gives none for large programs: then
+it is the least that the multiply-adds take.
 
 References:
   Austin et al.: How to scale your model. 2025, chapters 2 and 3 (the model, and the links' speed).

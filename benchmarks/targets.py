@@ -2,8 +2,9 @@
 
 Every slot of every workload is compiled for an H100 and a TPU v5e, as jaxconv's operator, as the lax
 convolution of `contenders`, and (`--contender installed`) as that one under `jaxconv.install()`. Each program
-becomes a line of `DIR/targets_DEVICE_DTYPE.jsonl`; a run that was stopped goes on where it was. Nothing runs,
-so nothing here is a measurement.
+becomes a line of `DIR/targets_DEVICE_DTYPE.jsonl`; a run that was stopped goes on where it was, and does not
+compile a program again that another contender has to the letter. Nothing runs, so nothing here is a
+measurement.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -74,16 +76,12 @@ def described(workload: Workload, slot: Slot, contender: str, device: str, dtype
 
 def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> dict[str, Any]:
     """One line: what the compiler made of one program."""
-    fn = (jaxconv_program if contender == "jaxconv" else stock_program)(workload, slot)
-    shapes = dict(workload.shapes)
-    if contender != "jaxconv" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
-        shapes["kernel"] = (*workload.kernel, workload.in_features // workload.groups, workload.out_features)
-    args = [jax.ShapeDtypeStruct(shapes[name], jnp.dtype(dtype)) for name in ("x", "kernel", "g")]
     row = described(workload, slot, contender, device, dtype)
     start = time.perf_counter()
     try:
-        with jaxconv.installed() if contender == "installed" else contextlib.nullcontext():
-            report = targets.compile_for(fn, *args, device=device, kernel=workload.kernel)
+        report = _with_program(
+            targets.compile_for, workload, slot, contender, device, dtype, kernel=workload.kernel
+        )
     except Exception as failure:  # a program that does not compile must not end a long run
         # The first line says what; the others where, in whoever's folders.
         return row | {"failed": f"{type(failure).__name__}: {failure}".partition("\n")[0][:1000]}
@@ -97,6 +95,31 @@ def compile_row(workload: Workload, slot: Slot, contender: str, device: str, dty
         "cycles": report.cycles,
         "findings": sorted({f.kind for f in report.findings}),
     }
+
+
+def digest(workload: Workload, slot: Slot, contender: str, device: str, dtype: str) -> str:
+    """What stands for a program's text before it is compiled."""
+    lowered = _with_program(targets.lower_for, workload, slot, contender, device, dtype)
+    return hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16]
+
+
+def _with_program(
+    use: Callable[..., Any],
+    workload: Workload,
+    slot: Slot,
+    contender: str,
+    device: str,
+    dtype: str,
+    **options: Any,
+) -> Any:
+    """`use` of a contender's function and the shapes of its arguments."""
+    fn = (jaxconv_program if contender == "jaxconv" else stock_program)(workload, slot)
+    shapes = dict(workload.shapes)
+    if contender != "jaxconv" and workload.transposed:  # Flax keeps the kernel of the stuffed convolution
+        shapes["kernel"] = (*workload.kernel, workload.in_features // workload.groups, workload.out_features)
+    args = [jax.ShapeDtypeStruct(shapes[name], jnp.dtype(dtype)) for name in ("x", "kernel", "g")]
+    with jaxconv.installed() if contender == "installed" else contextlib.nullcontext():
+        return use(fn, *args, device=device, **options)
 
 
 def key(row: dict[str, Any]) -> tuple[str, ...]:
@@ -130,17 +153,29 @@ def run(
     path: Path, workloads: Sequence[Workload], contenders: Sequence[str], device: str, dtype: str
 ) -> None:
     """Compiles what is missing in a file, and adds it."""
-    missing = [*todo(workloads, contenders, device, dtype, set(map(key, load(path))))]
+    rows = load(path)
+    missing = [*todo(workloads, contenders, device, dtype, set(map(key, rows)))]
+    known = {(row["workload"], row["program"]): row for row in rows if "program" in row}
     with progress() as bar, path.open("a") as file, Compiler() as compiler:
         task = bar.add_task(f"{device} {dtype}", total=len(missing))
         if missing:
             header = {"kind": "header", "jax": jax.__version__, "device": targets.DEVICES[device].title}
             file.write(json.dumps(header) + "\n")
         for workload, slot, contender in missing:
-            row = compiler.row(workload, slot, contender, device, dtype)
+            program = digest(workload, slot, contender, device, dtype)
+            row = known.get((workload.name, program)) or compiler.row(
+                workload, slot, contender, device, dtype
+            )
+            row = _facts(row) | described(workload, slot, contender, device, dtype) | {"program": program}
+            known[workload.name, program] = row
             file.write(json.dumps(row) + "\n")
             file.flush()
             bar.advance(task)
+
+
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    """What is true of a program whoever's it is."""
+    return {name: value for name, value in row.items() if name != "algorithm"}
 
 
 class Compiler:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .explain import commands as commands_of_explain
+
 
 class Refused(Exception):
     """What the user has to change; the message is all that is printed."""
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        (args.run if "run" in args else _explain)(args)
     except Refused as refusal:
         print(f"jaxconv {args.command}: {refusal}", file=sys.stderr)
         return 1
@@ -54,14 +56,104 @@ def _parser() -> argparse.ArgumentParser:
     targets.add_argument("--install", action="store_true", help="as it is under jaxconv.install()")
     targets.add_argument("--hlo", type=Path, metavar="FILE", help="write the compiled program there")
     targets.set_defaults(run=_targets)
+    summary = commands.add_parser(
+        "summary",
+        help="what a model costs, layer by layer",
+        description="For each layer of a function: shapes, parameters, multiply-adds forward and backward, "
+        "bytes, receptive field, and the algorithm that jaxconv chooses. Nothing runs.",
+        epilog="example: jaxconv summary model.py:net 'f32[1,224,224,3]'",
+    )
+    summary.add_argument("function", metavar="FILE.py:FUNCTION", help="a function or a model")
+    summary.add_argument("shapes", nargs="*", metavar="SHAPE", help="of each argument, as f32[8,56,56,64]")
+    summary.add_argument(
+        "--wrt", type=int, metavar="N", help="which argument is the input, from 0; by default the first"
+    )
+    summary.add_argument("--platform", help="for the algorithms: cpu (the default), cuda, rocm or tpu")
+    summary.add_argument("--html", type=Path, metavar="FILE", help="write the table there as a page")
+    summary.add_argument("--csv", type=Path, metavar="FILE", help="write the exact numbers there")
+    summary.set_defaults(run=_summary)
+    commands_of_explain.add_to(commands)
+    _add_deblur(commands)
     return parser
 
 
-def _targets(args: argparse.Namespace) -> None:
+def _add_deblur(commands: Any) -> None:
+    from .restore import words
+
+    deblur = commands.add_parser(
+        "deblur",
+        help="restore a blurred picture",
+        description="Restore a picture whose blur is known, and draw it before and after, with the PSF and "
+        "what is left unexplained. Options are those of the method.",
+        epilog="example: jaxconv deblur street.jpg --psf motion:15,30 --method fista",
+    )
+    add = deblur.add_argument
+    add("image", type=Path, metavar="IMAGE", help="PNG, JPEG, TIFF, ...; grey or colour, 8 or 16 bits")
+    add("--psf", required=True, help=f"{words.PSF_WORDS}, or a picture of one point")
+    add("--method", choices=words.METHODS, default="wiener", help="fista is total variation; default wiener")
+    add("--out", type=Path, metavar="FILE", help="the result, else IMAGE_deblurred")
+    add("--figure", type=Path, metavar="PNG", help="the drawing, else IMAGE_deblur.png")
+    add("--stop", metavar="RULE", help="whiteness, change:TOLERANCE or discrepancy:NOISE")
+    add("--accelerate", action="store_true", default=None, help="extrapolate")
+    for name, (kind, meaning) in words.OPTIONS.items():
+        add(f"--{name}", type=kind, metavar=name.upper(), help=meaning)
+    deblur.set_defaults(run=_deblur, options=("stop", "accelerate", *words.OPTIONS))
+
+
+def _deblur(args: argparse.Namespace) -> None:
+    from .restore.deblur import deblur
+    from .restore.words import parse_rule
+
+    image: Path = args.image
+    out = args.out or image.with_name(f"{image.stem}_deblurred{image.suffix}")
+    figure = args.figure or image.with_name(f"{image.stem}_deblur.png")
+    options = {name: value for name in args.options if (value := getattr(args, name)) is not None}
+    try:
+        if args.stop:
+            options["stop"] = parse_rule(args.stop)
+        restored = deblur(image, out, psf=args.psf, method=args.method, options=options, figure=figure)
+    except ModuleNotFoundError as error:
+        raise Refused(f"{error.name} is missing; pip install 'jaxconv[pictures]'.") from None
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from None
+    print(f"{restored.report}\n{out}\n{figure}")
+
+
+def _explain(args: argparse.Namespace) -> None:
+    try:
+        args.explain(args)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def _use_cpu() -> None:
+    """Nothing runs, and the device's plugin would look for the device."""
     import jax
 
     if not jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update("jax_platforms", "cpu")  # the device's plugin would look for the device
+        jax.config.update("jax_platforms", "cpu")
+
+
+def _summary(args: argparse.Namespace) -> None:
+    _use_cpu()
+    from . import graph
+    from .targets.shapes import parse_shapes
+
+    fn = load(args.function)
+    try:
+        shapes = parse_shapes(args.shapes, "h100")
+        found = graph.summary(fn, *shapes, wrt=args.wrt, platform=args.platform)
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise Refused(f"{kind}{error}") from error
+    found.show()
+    for path, text in ((args.html, found.to_html), (args.csv, found.to_csv)):
+        if path:
+            path.write_text(text())
+
+
+def _targets(args: argparse.Namespace) -> None:
+    _use_cpu()
     from . import dropin, targets
     from .targets.shapes import parse_shapes
 

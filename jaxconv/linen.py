@@ -9,6 +9,9 @@ from .nn.linen import DepthwiseConv as DepthwiseConv
 from .nn.linen import ResizeConv as ResizeConv
 from .nn.linen import SeparableConv as SeparableConv
 from .nn.linen import SubpixelConv as SubpixelConv
+from .nn.linen_pool import AvgPool as AvgPool
+from .nn.linen_pool import MaxPool as MaxPool
+from .nn.linen_pool import MaxUnpool as MaxUnpool
 from .nn.linen_resize import PixelShuffle as PixelShuffle
 from .nn.linen_resize import PixelUnshuffle as PixelUnshuffle
 from .nn.linen_resize import Upsample as Upsample

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,10 +114,15 @@ def main() -> None:
 
 def load(name: str) -> tuple[Case, dict[str, np.ndarray]]:
     """A recorded case and all its arrays."""
-    with np.load(PATH, allow_pickle=False) as file:
+    return read(PATH, name, Case)
+
+
+def read(path: Path, name: str, kind: type) -> tuple[Any, dict[str, np.ndarray]]:
+    """The case of this name in a file, a dataclass of that kind, and all its arrays."""
+    with np.load(path, allow_pickle=False) as file:
         arrays = {key.removeprefix(f"{name}/"): file[key] for key in file.files if key.startswith(f"{name}/")}
     fields = json.loads(str(arrays.pop("case")))
-    return Case(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}), arrays
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}), arrays
 
 
 if __name__ == "__main__":

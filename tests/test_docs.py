@@ -1,5 +1,6 @@
-"""The pages that people read: every link that stays inside the repository leads somewhere."""
+"""The pages that people read: links inside the repository lead somewhere, examples print what they say."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def broken(text: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     assert broken(page.read_text(), page.parent) == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if ">>> " in p.read_text()], ids=lambda p: p.name)
+def test_examples_print_what_they_say(page: Path) -> None:
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
 
 
 def test_the_test_can_fail() -> None:

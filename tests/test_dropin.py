@@ -15,8 +15,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
 from jaxconv import dropin
+from jaxconv.geometry import Axis, ConvSpec
 from jaxconv.lowerings import Target
-from jaxconv.planner import best_reading
+from jaxconv.planner import Table, best_reading
+from jaxconv.planner.key import Key
 from jaxconv.testing import assert_close
 
 CPU = Target("cpu", jnp.dtype(jnp.float32))
@@ -214,6 +216,23 @@ def test_of_two_readings_the_faster_is_taken() -> None:
     assert fastest < 5e-3  # the loop that XLA has for it takes longer than this by far
     (natural,) = readings_of(whole, x, kernel, target=Target("tpu", jnp.dtype(jnp.float32)))
     assert natural.spec.axes[0].kernel == 1
+
+
+def test_of_forward_and_input_gradient_the_measured_one_is_taken(rng: np.random.Generator) -> None:
+    """At stride 1 a convolution is both; the table has the input gradient's times only."""
+    x = rng.standard_normal((1, 8, 6, 2)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3, 2, 4)).astype(np.float32)
+    spec = ConvSpec(1, 4, 2, 1, (Axis(8, 3, lo=1, hi=1), Axis(6, 3, lo=1, hi=1)))
+    (forward,) = readings_of(conv, x, kernel)
+    assert forward.slot == "forward"
+    key = str(Key("input_grad", spec, jnp.dtype(jnp.float32)))
+    with Table("cpu", "cpu", "any", {key: {"direct": 2e-6, "im2col": 1e-6}}):
+        (turned,) = readings_of(conv, x, kernel)
+        assert (turned.slot, turned.spec) == ("input_grad", spec)
+        with jaxconv.installed():
+            got = jax.jit(conv)(x, kernel)
+            assert "stablehlo.reverse" in lowered(conv, x, kernel)
+    assert_close(got, conv(x, kernel), contraction=18)
 
 
 def test_what_has_no_reading_is_laxs() -> None:

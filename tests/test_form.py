@@ -1,7 +1,8 @@
 """The form of the programs: what XLA is given, and what its CPU compiler makes of it.
 
 For every slot of every case, on every platform, in gradients, under vmap and inside loops: no negative
-padding, no window larger than the kernel, channels-last dimension numbers throughout, no reversed window. XLA
+padding, no window larger than the kernel, channels-last dimension numbers (on a TPU for a gradient those of
+JAX's), no reversed window. XLA
 has no convolution that leaves the kernel open; there, and only there, the window is the output map and the
 result has the kernel's size, which is the form that GPUs run as backward-filter.
 """
@@ -88,6 +89,9 @@ def check_form(convolutions: list[Convolution], case: Case, slots: tuple[str, ..
         f"[b,{','.join(digits)},f]x[{','.join(digits)},i,o]->[b,{','.join(digits)},f]",
         f"b{digits}f_{digits}io->b{digits}f",
     }
+    if platform == "tpu":  # the numbers of JAX's own gradients: no array is transposed beforehand
+        s = ",".join(digits)
+        canonical |= {f"[b,{s},f]x[{s},o,i]->[b,{s},f]", f"[f,{s},b]x[i,{s},o]->[{s},b,f]"}
     for c in convolutions:
         assert min(c.pad, default=0) >= 0, f"negative padding: {c.line}"
         assert not c.reverse, f"reversed window: {c.line}"

@@ -29,6 +29,10 @@ def smallest(monkeypatch):
     monkeypatch.setattr(PIECES, "LARGEST", 1)
 
 
+def both(lowering, slot, spec, a, b):
+    return lowering.run(slot, spec, CPU, a, b), run_in_pieces(lowering, slot, spec, CPU, a, b)
+
+
 @pytest.mark.usefixtures("smallest")
 @pytest.mark.parametrize("slot", SLOTS)
 @pytest.mark.parametrize("case", FEW, ids=lambda c: c.name)
@@ -39,8 +43,7 @@ def test_pieces_make_up_the_whole(case, slot, rng):
     a, b = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in spec.operand_shapes(slot))
     for name, lowering in REGISTRY.items():
         if lowering.supports(slot, spec, CPU.dtype, None) is None:
-            whole = lowering.run(slot, spec, CPU, a, b)
-            parts = run_in_pieces(lowering, slot, spec, CPU, a, b)
+            whole, parts = jax.jit(functools.partial(both, lowering, slot, spec))(a, b)
             assert parts.dtype == whole.dtype
             assert_close(parts, whole, contraction=1000, scale=float(jnp.abs(whole).max()), label=name)
 

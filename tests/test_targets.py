@@ -144,7 +144,10 @@ def test_report_is_readable():
         cycles=12,
         multiply_adds=WORK,
         products=tuple(found),
-        collectives=(Collective("all-reduce", ((3, 4), (5,)), 68, 2), Collective("all-gather", ((8,),), 32, 1)),
+        collectives=(
+            Collective("all-reduce", ((3, 4), (5,)), 68, 2),
+            Collective("all-gather", ((8,),), 32, 1),
+        ),
         findings=tuple(findings(found, "cuda")),
         text="",
     )

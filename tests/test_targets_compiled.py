@@ -189,7 +189,9 @@ def test_collectives_are_counted():
     kernel = jax.ShapeDtypeStruct((3, 3, 16, 32), "float32")
     grad = jax.grad(lambda k, x: jnp.sum(jaxconv.conv(x, k) ** 2))
     report = targets.compile_for(grad, kernel, x, device="v5e")
-    assert report.collectives == (targets.Collective("all-reduce", ((3, 3, 16, 32),), 3 * 3 * 16 * 32 * 4, 1),)
+    assert report.collectives == (
+        targets.Collective("all-reduce", ((3, 3, 16, 32),), 3 * 3 * 16 * 32 * 4, 1),
+    )
     assert "1 all-reduce (18.0 KiB)" in str(report)
 
 

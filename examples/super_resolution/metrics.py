@@ -1,4 +1,8 @@
-"""Colour and quality as super-resolution papers measure them: on Y of MATLAB's `rgb2ycbcr`, no border."""
+"""Colour and quality as super-resolution papers measure them: on Y of MATLAB's `rgb2ycbcr`, no border.
+
+In float64 whatever JAX is set to, so not by `jaxconv.restore.metrics`; tests/test_restore_metrics.py holds
+that both agree.
+"""
 
 import numpy as np
 from scipy.ndimage import correlate1d

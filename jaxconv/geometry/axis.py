@@ -111,6 +111,19 @@ class Axis:
             ranges.append((start, stop))
         return tuple(ranges)
 
+    def position(self, output: int, tap: int) -> int:
+        """The input position that an output sees through a tap; padding is below 0 and from `extent` on."""
+        return output * self.stride + tap * self.dilation - self.lo
+
+    def triples(self) -> tuple[tuple[int, int, int], ...]:
+        """All (output, tap, input) that touch, by tap and then by output.
+
+        Raises:
+          ValueError: if `base` is not 1.
+        """
+        ranges = enumerate(self.taps())
+        return tuple((o, k, self.position(o, k)) for k, outputs in ranges for o in range(*outputs))
+
     def adjoint(self) -> Axis:
         """The axis of the transposed map, as a convolution with the flipped kernel over the stuffed output.
 

@@ -102,9 +102,10 @@ def convolve(
     stride: tuple[int, ...],
     padding: tuple[tuple[int, int], ...],
     target: Target,
+    numbers: lax.ConvDimensionNumbers | None = None,
     **options: Any,
 ) -> jax.Array:
-    """`lax.conv_general_dilated` in the dimension numbers that every XLA backend has a fast path for."""
+    """`lax.conv_general_dilated`, by default in the dimension numbers that every XLA backend is fast with."""
     lhs, rhs, dtype = common_dtype(lhs, rhs, target)
     n = lhs.ndim - 2
     data, kernel = (0, n + 1, *range(1, n + 1)), (n + 1, n, *range(n))
@@ -113,7 +114,7 @@ def convolve(
         rhs,
         stride,
         padding,
-        dimension_numbers=lax.ConvDimensionNumbers(data, kernel, data),
+        dimension_numbers=numbers or lax.ConvDimensionNumbers(data, kernel, data),
         precision=target.precision,
         preferred_element_type=dtype,
         **options,

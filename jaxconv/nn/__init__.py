@@ -6,6 +6,9 @@ from .nnx import CausalConv as CausalConv
 from .nnx import Conv as Conv
 from .nnx import DepthwiseConv as DepthwiseConv
 from .nnx import SeparableConv as SeparableConv
+from .nnx_pool import AvgPool as AvgPool
+from .nnx_pool import MaxPool as MaxPool
+from .nnx_pool import MaxUnpool as MaxUnpool
 from .nnx_resize import PixelShuffle as PixelShuffle
 from .nnx_resize import PixelUnshuffle as PixelUnshuffle
 from .nnx_resize import Upsample as Upsample

@@ -36,13 +36,13 @@ class CheckerboardWarning(UserWarning):
     """
 
 
-def window(kernel_size: Ints) -> tuple[int, ...]:
-    """The kernel's spatial shape; an int is one dimension, as in Flax."""
+def window(kernel_size: Ints, name: str = "kernel_size") -> tuple[int, ...]:
+    """The kernel's spatial shape, or that of the window of this name; an int is one dimension, as in Flax."""
     kernel_size = frozen(kernel_size)
     rank = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
     if not rank:
-        raise ValueError("kernel_size=() has no axis; give one int for each spatial dimension.")
-    return positive(kernel_size, rank, "kernel_size")
+        raise ValueError(f"{name}=() has no axis; give one int for each spatial dimension.")
+    return positive(kernel_size, rank, name)
 
 
 def positive(value: Ints | None, rank: int, name: str) -> tuple[int, ...]:
@@ -95,15 +95,17 @@ def as_array(value: Any, name: str) -> Any:
         raise ValueError(f"{name} of type {type(value).__name__} is not an array: {error}") from None
 
 
-def check_inputs(inputs: Any, kernel_size: Ints, in_features: int | None = None) -> jax.Array:
+def check_inputs(
+    inputs: Any, kernel_size: Ints, in_features: int | None = None, name: str = "kernel_size"
+) -> jax.Array:
     """The inputs as an array; refuses those that are not `(*batch, *spatial, in_features)`."""
     if inputs is None:
         raise ValueError("inputs are None; wanted an array (*batch, *spatial, features).")
     inputs = as_array(inputs, "inputs")
-    rank, shape = len(window(kernel_size)), inputs.shape
+    rank, shape = len(window(kernel_size, name)), inputs.shape
     if len(shape) < rank + 1:
         raise ValueError(
-            f"inputs have shape {shape}; kernel_size={kernel_size} wants (*batch, *spatial, features) with "
+            f"inputs have shape {shape}; {name}={kernel_size} wants (*batch, *spatial, features) with "
             f"{rank} spatial axes."
         )
     if in_features not in (None, shape[-1]):
@@ -152,6 +154,15 @@ def check_transpose(layer: Any) -> None:
             f"output_padding={layer.output_padding} adds to a size that padding={layer.padding!r} or "
             f"output_shape={layer.output_shape} fixes; give padding as numbers, or output_shape alone."
         )
+
+
+def check_pool(layer: Any, paddings: Sequence[str] = NAMES) -> None:
+    """Refuses a pooling whose window is impossible; its words become hashable."""
+    layer.window, layer.strides, layer.padding = map(frozen, (layer.window, layer.strides, layer.padding))
+    rank = len(window(layer.window, "window"))
+    positive(layer.strides, rank, "strides")
+    if not paddings or padding_name(layer.padding, paddings) is None:
+        pairs(layer.padding, rank)
 
 
 def warn_of_checkerboard(kernel_size: Ints, strides: Ints | None, kernel_dilation: Ints | None) -> None:

@@ -7,7 +7,7 @@ the argument where more than a few are needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -119,6 +119,19 @@ def upsample(inputs: jax.Array, factor: tuple[int, ...], method: str | jax.image
     # With antialias, as by default, JAX takes one cubic kernel for both of its names.
     name: Any = kind.name.lower().partition("_")[0]
     return resize(inputs, scale=factor, method=name, antialias=True)
+
+
+def pooled(
+    function: Callable[..., Any], layer: Any, *arrays: Any, words: Sequence[str] = (), **options: Any
+) -> Any:
+    """A pooling of `(*batch, *spatial, features)` with the layer's window and what else its `words` say."""
+    options |= {word: getattr(layer, word) for word in words}
+    axes = window(layer.window, "window")
+    operands = [check_inputs(array, axes, name="window") for array in arrays]
+    batch = operands[0].shape[: operands[0].ndim - len(axes) - 1]
+    flat = (a.reshape(math.prod(batch), *a.shape[len(batch) :]) for a in operands)
+    results = function(*flat, axes, stride=layer.strides, padding=layer.padding, **options)
+    return jax.tree.map(lambda y: y.reshape(*batch, *y.shape[1:]), results)
 
 
 def _causal_names(kernel_size: Ints) -> list[Any]:

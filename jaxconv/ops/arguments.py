@@ -12,8 +12,9 @@ import jax.export
 import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot
+from ..geometry.padding import pairs as pairs
 from ..geometry.padding import per_axis as per_axis
-from ..geometry.padding import to_int
+from ..geometry.padding import to_int as to_int
 from ..geometry.spec import check_groups
 from ..planner import why_not
 from ..typing import Layout
@@ -64,14 +65,14 @@ def spatial_rank(kernel_shape: tuple[int, ...]) -> int:
     return len(kernel_shape) - 2
 
 
-def form(shape: tuple[int, ...], rank: int, layout: str, name: str) -> Form:
-    """How an array of this shape is laid out, for a kernel of `rank` spatial dimensions."""
+def form(shape: tuple[int, ...], rank: int, layout: str, name: str, of: str = "kernel") -> Form:
+    """How an array of this shape is laid out, for a kernel (or `of`) of `rank` spatial dimensions."""
     if layout not in typing.get_args(Layout):
         raise ValueError(f"layout={layout!r} is not known; use one of {', '.join(typing.get_args(Layout))}.")
     if len(shape) not in (rank + 1, rank + 2):
         order = "(N, *spatial, C)" if layout == "channels_last" else "(N, C, *spatial)"
         raise ValueError(
-            f"{name} has shape {tuple(shape)}, {len(shape)} dimensions; a kernel of {rank} spatial "
+            f"{name} has shape {tuple(shape)}, {len(shape)} dimensions; a {of} of {rank} spatial "
             f"dimensions wants {rank + 2}, {order}, or {rank + 1} without N."
         )
     return Form(typing.cast("Layout", layout), len(shape) == rank + 2)

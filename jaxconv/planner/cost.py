@@ -23,6 +23,7 @@ import numpy as np
 
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target, Work, work_in_pieces
+from ..lowerings.windows import UNROLL
 from .neighbours import corrections
 from .table import duration
 
@@ -32,6 +33,8 @@ Model = dict[str, Any]
 CALLS = 1000
 # A prediction may be wrong by this much, so XLA's own convolution is left only for a larger gain.
 MARGIN = 0.8
+# That of a single tap is a matrix product: of 19 layers where 0.8 decides, 16 are faster so, 3 equal (1.03).
+MARGIN_OF_ONE_TAP = 1.0
 # In another dtype than the measured one, single precision, more may be wrong.
 MARGIN_ELSEWHERE = 0.5
 # A call takes about as long as this anyway.
@@ -143,7 +146,10 @@ def cheapest(
     if "direct" not in total:
         return name, f"cost model: {duration(seconds[name])}"
     direct = seconds["direct"]
-    margin = MARGIN if target.dtype == jnp.float32 else MARGIN_ELSEWHERE
+    one_tap = all(a.kernel == a.stride == 1 for a in spec.axes)
+    margin = MARGIN_OF_ONE_TAP if one_tap else MARGIN
+    if target.dtype != jnp.float32:
+        margin = MARGIN_ELSEWHERE
     if name == "direct" or total[name] > margin * total["direct"] - LEAST_GAIN:
         return "direct", f"cost model: {duration(direct)}"
     return name, f"cost model: {duration(seconds[name])}, direct {duration(direct)}"
@@ -163,6 +169,10 @@ def _acceptable(slot: Slot, spec: ConvSpec, target: Target, names: Iterable[str]
         workspace = _work(lowering, slot, sized, target).workspace
         if name == "direct" or workspace <= MOST_WORKSPACE * data + SMALL:
             able.append(name)
+    # A loop over rows of taps of one channel takes up to 60 times what the model says, and more than FFT.
+    taps = math.prod(a.kernel for a in spec.axes)
+    if spec.groups == spec.in_channels == 1 and taps > UNROLL and {"fft", "depthwise_mac"} <= set(able):
+        able.remove("depthwise_mac")
     return able
 
 

@@ -130,10 +130,7 @@ def plan(fn_or_spec: Any, *args: Any, platform: str | None = None, **kwargs: Any
         lax forward (1, 16, 16, 8) x (3, 3, 8, 8) -> (1, 16, 16, 8): direct: XLA's own convolution
         lax weight_grad (1, 16, 16, 8) x (1, 16, 16, 8) -> (3, 3, 8, 8): direct: XLA's own convolution
     """
-    platform = platform or platform_of(default_device())
-    platform = "cuda" if platform == "gpu" else platform
-    if platform not in PLATFORMS:
-        raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
+    platform = default_platform(platform)
     if isinstance(fn_or_spec, ConvSpec) and not args:
         return _plan_spec(fn_or_spec, platform, **kwargs)
     if not callable(fn_or_spec):
@@ -145,6 +142,19 @@ def plan(fn_or_spec: Any, *args: Any, platform: str | None = None, **kwargs: Any
     if found is None:
         raise ValueError(f"{getattr(fn_or_spec, '__name__', fn_or_spec)} computes no convolution.")
     return Plans(tuple(_plans(found, platform)), platform)
+
+
+def default_platform(platform: str | None) -> str:
+    """The platform of that name, or of JAX's default device.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    platform = platform or platform_of(default_device())
+    platform = "cuda" if platform == "gpu" else platform
+    if platform not in PLATFORMS:
+        raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
+    return platform
 
 
 def _plans(found: list[Found], platform: str) -> Iterator[Planned]:

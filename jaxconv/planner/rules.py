@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target
+from ..lowerings.im2col import apart
 from ..lowerings.per_group import one_group
 from ..lowerings.windows import UNROLL
 
@@ -135,9 +136,15 @@ def _native_depthwise(spec: ConvSpec) -> str | None:
     return None
 
 
+def _blocks(spec: ConvSpec) -> str | None:
+    if _strided(spec) and apart(spec):
+        return "patches that do not overlap are blocks of the input, and their gradient is one matrix product"
+    return None
+
+
 def _patches(spec: ConvSpec) -> str | None:
-    apart = spec.rank == 1 or all(a.kernel == a.stride for a in spec.axes)
-    if _strided(spec) and apart and _taps(spec) >= MANY_TAPS:
+    few = spec.rank == 1 or all(a.kernel == a.stride for a in spec.axes)  # each position is in few patches
+    if _strided(spec) and few and _taps(spec) >= MANY_TAPS:
         return "XLA's TPU compiler takes minutes for so many taps with a stride"
     return None
 
@@ -152,6 +159,12 @@ def _long(slot: Slot) -> Fault:
         return None
 
     return find
+
+
+def _one_channel(spec: ConvSpec) -> str | None:
+    if spec.in_channels == spec.out_channels == 1:
+        return "XLA's convolution of one channel into one multiplies number by number"
+    return None
 
 
 def _strided(spec: ConvSpec) -> bool:
@@ -172,8 +185,16 @@ SPECTRA = ("fft",)
 MULTIPLY_ADDS, UNFOLDED, BATCHES = ("depthwise_mac",), ("im2col",), ("space_to_batch", "shifted_matmul")
 
 CPU: Faults = {
-    "forward": ((_more_than_three, TAPS), (_reversed("kernel", "size"), TAPS)),
-    "input_grad": ((_more_than_three, TAPS), (_reversed("kernel", "out"), TAPS)),
+    "forward": (
+        (_more_than_three, TAPS),
+        (_reversed("kernel", "size"), TAPS),
+        (_one_channel, MULTIPLY_ADDS),
+    ),
+    "input_grad": (
+        (_more_than_three, TAPS),
+        (_reversed("kernel", "out"), TAPS),
+        (_one_channel, MULTIPLY_ADDS),
+    ),
     "weight_grad": ((_more_than_three, TAPS), (_expanded, TAPS), (_reversed("out", "size"), TAPS)),
 }
 GPU: Faults = {
@@ -193,6 +214,11 @@ GPU: Faults = {
 TPU: Faults = {
     "forward": ((_native_depthwise, MULTIPLY_ADDS), (_long("forward"), SPECTRA)),
     "input_grad": ((_native_depthwise, MULTIPLY_ADDS), (_patches, PHASES), (_long("input_grad"), SPECTRA)),
-    "weight_grad": ((_more_than_three, TAPS), (_patches, UNFOLDED), (_long("weight_grad"), SPECTRA)),
+    "weight_grad": (
+        (_more_than_three, TAPS),
+        (_blocks, UNFOLDED),
+        (_patches, UNFOLDED),
+        (_long("weight_grad"), SPECTRA),
+    ),
 }
 FAULTS: dict[str, Faults] = {"cpu": CPU, "cuda": GPU, "rocm": GPU, "tpu": TPU}

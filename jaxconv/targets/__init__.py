@@ -4,6 +4,7 @@ Not part of `import jaxconv`: import it by name. It needs the device's compiler;
 """
 
 from .compile import compile_for as compile_for
+from .compile import lower_for as lower_for
 from .devices import DEVICES as DEVICES
 from .devices import Device as Device
 from .devices import Missing as Missing

@@ -46,6 +46,24 @@ def compile_for(
       ... )  # doctest: +SKIP
     """
     known = devices.known(device)
+    return report(_compiled(lower_for(fn, *args, device=device), known), known, kernel)
+
+
+def lower_for(fn: Callable[..., Any], *args: Any, device: str = "h100") -> Any:
+    """The program that `compile_for` hands to the compiler, as `jax.jit(fn).lower` returns it.
+
+    Args:
+      fn: as in `compile_for`.
+      *args: as in `compile_for`.
+      device: as in `compile_for`.
+
+    Returns:
+      JAX's `Lowered`; two programs with the same `as_text()` compile to the same.
+
+    Raises:
+      ValueError: for an unknown device.
+      Missing: if the device's compiler is not installed.
+    """
     whole = NamedSharding(_mesh(args) or Mesh(np.array(devices.topology(device)), ("one",)), PartitionSpec())
 
     def abstract(leaf: Any) -> Any:
@@ -56,8 +74,7 @@ def compile_for(
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding if keep else whole)
 
     jitted: Any = fn if hasattr(fn, "lower") else jax.jit(fn)
-    lowered = jitted.lower(*jax.tree.map(abstract, args))
-    return report(_compiled(lowered, known), known, kernel)
+    return jitted.lower(*jax.tree.map(abstract, args))
 
 
 def _compiled(lowered: Any, device: devices.Device) -> Any:

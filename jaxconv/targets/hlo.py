@@ -220,12 +220,16 @@ def collectives(program: Program) -> tuple[Collective, ...]:
     """Those that run.
 
     One that is started and awaited in two instructions is read off the second: the first one's results hold
-    its operands too.
+    its operands too. A TPU's compiler fuses one with computations that it goes on beside, and repeats it in
+    each of them: a channel is one exchange.
     """
     found: list[Collective] = []
+    channels: set[str] = set()
     for i, times in program.instructions():
         kind = i.opcode.removesuffix("-done")
-        if kind in COLLECTIVES:
+        channel = i.attribute("channel_id")
+        if kind in COLLECTIVES and channel not in channels:
+            channels |= {channel} - {""}
             size = sum(_width(dtype) * math.prod(shape) for dtype, shape in i.results)
             found.append(Collective(kind, tuple(shape for _, shape in i.results), size, times))
     return tuple(found)

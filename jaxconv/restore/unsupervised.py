@@ -1,0 +1,184 @@
+"""Wiener-Hunt deconvolution that finds the strengths of noise and scene itself, by sampling them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from ..typing import Layout
+from . import extend
+from . import frames as _frames
+from .iterate import Callback, Options, Report, Restored, check_options, iterate
+from .progress import shown
+from .spectrum import Operator, multiplicity, otf, penalties
+from .stopping import RelativeChange, Rule, Seen
+
+
+class Chain(NamedTuple):
+    """State of the sampler: precisions of noise and scene, sums after the burn-in, and how many of them."""
+
+    key: jax.Array
+    noise: jax.Array
+    prior: jax.Array
+    total: jax.Array  # of the means of X
+    precisions: jax.Array  # of (noise, prior)
+    k: jax.Array
+
+
+def unsupervised_wiener(
+    y: ArrayLike,
+    psf: ArrayLike,
+    *,
+    key: jax.Array,
+    operator: Operator = "laplacian",
+    iterations: int = 200,
+    burn_in: int = 15,
+    stop: Rule | None = RelativeChange(1e-4),  # noqa: B008 (frozen)
+    boundary: extend.Extension = "liu_jia",
+    callback: Callback | None = None,
+    progress: bool = False,
+    layout: Layout = "channels_last",
+) -> Restored:
+    """Wiener-Hunt deconvolution with both hyper-parameters estimated from the data.
+
+    For white noise of precision γ_n, a Gaussian scene of precision γ_x |D|², and Jeffreys' priors for both,
+    the posterior is sampled by turns (Gibbs),
+
+        X | γ  ~ N(γ_n H* Y / P, 1 / P)            P = γ_n |H|² + γ_x |D|²               # Eq. 27, 29, 30
+        γ_n | X ~ Gamma(n / 2, 2 / |Y - H X|²)                                           # Eq. 31
+        γ_x | X ~ Gamma((n - 1) / 2, 2 / |D X|²)
+
+    and the result is the posterior mean. It is the average of the means of X given γ, where scikit-image
+    takes that of the samples of X: the same limit, with fewer of them (Rao, Blackwell).
+
+    Args:
+      y: data, (*spatial), (..., *spatial, C), or with channels_first (..., *spatial).
+      psf: of as many axes as space has; values may be negative.
+      key: of jax.random; the same key is the same result.
+      operator: D, what should be small: "laplacian", "gradient" or "identity".
+      iterations: samples at most, those of the burn-in included.
+      burn_in: samples that are not averaged. More forgets the start better.
+      stop: rule for the running mean; the default is reached after a few tens of samples.
+      boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
+        periodic.
+      callback: called after each iteration with its number, from 0, and the half spectrum of the running
+        mean.
+      progress: whether to show it.
+      layout: where channels are, if y has more axes than space.
+
+    Returns:
+      `Restored(x, report)`; the report has the posterior means of both precisions, γ_n as `noise` and γ_x as
+      `prior`, and `weight`, their ratio: that of `tikhonov`.
+
+    Raises:
+      ValueError: for a PSF larger than the data, and arguments that do not fit.
+
+    References:
+      Orieux, Giovannelli, Rodet: Bayesian estimation of regularization and point spread function parameters
+      for Wiener-Hunt deconvolution. J. Opt. Soc. Am. A 27 (2010). doi:10.1364/JOSAA.27.001593.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> y = jnp.sin(jnp.arange(64) / 5) + 0.1 * jax.random.normal(jax.random.key(0), (64,))
+      >>> x, report = unsupervised_wiener(y, jnp.ones(3) / 3, key=jax.random.key(1))
+      >>> float(report.chosen["noise"] ** -0.5)  # the noise
+      0.1
+    """
+    check_options(iterations, "unrolled", stop)
+    extend.check(boundary)
+    if operator not in get_args(Operator):
+        raise ValueError(f"operator={operator!r} is not known; use one of {', '.join(get_args(Operator))}.")
+    if not 0 <= burn_in < iterations:
+        raise ValueError(f"burn_in={burn_in} must be at least 0 and below iterations={iterations}.")
+    if hasattr(psf, "adjoint"):
+        raise ValueError("psf is a model; this method divides by a spectrum and wants an array.")
+    given = _frames.problem(y, psf, layout=layout)
+    with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
+        options = Options(iterations, "unrolled", callback)
+        x, k, history, chosen = _run(
+            given.y, given.psf, key, stop, operator, burn_in, boundary, given.frames, options
+        )
+    report = Report("unsupervised_wiener", iterations, k, history, stop, chosen, "Gibbs sampling")
+    return Restored(given.frames.leave(x, given.rank), report)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
+def _run(
+    y: jax.Array,
+    psf: jax.Array,
+    key: jax.Array,
+    rule: Rule | None,
+    operator: Operator,
+    burn_in: int,
+    boundary: extend.Extension,
+    frames: _frames.Frames,
+    options: Options,
+) -> Any:
+    shape = y.shape[y.ndim - psf.ndim :]
+    sizes = extend.grid(shape, psf.shape, boundary)
+    transfer, penalty = otf(psf, sizes), penalties(sizes, operator)
+
+    def one(y: jax.Array, key: jax.Array) -> Any:
+        whole = extend.extend(y, psf, boundary)
+        # An orthonormal transform: |Y|² is |y|², as the sampler's formulas have it.
+        spectrum = jnp.fft.rfftn(whole, norm="ortho")
+        variance = jnp.var(whole)
+        first = jnp.where(variance > 0, 1 / jnp.where(variance > 0, variance, 1), 1)
+        zero = jnp.zeros((), y.dtype)
+        chain = Chain(key, first, first, jnp.zeros_like(spectrum), jnp.zeros(2, y.dtype), zero)
+        step = functools.partial(_step, spectrum, transfer, penalty, sizes, burn_in)
+        chain, k, history = iterate(step, chain, options, rule)
+        count = jnp.maximum(chain.k - burn_in, 1)
+        x = jnp.fft.irfftn(chain.total / count, sizes, norm="ortho")
+        noise, prior = chain.precisions / count
+        chosen = {"noise": noise, "prior": prior, "weight": prior / noise}
+        return lax.slice(x, [0] * x.ndim, shape), k, history, chosen
+
+    return frames.each(one)(y, jax.random.split(key, y.shape[0]) if frames.lead else key)
+
+
+def _step(
+    spectrum: jax.Array,
+    transfer: jax.Array,
+    penalty: jax.Array,
+    sizes: tuple[int, ...],
+    burn_in: int,
+    chain: Chain,
+) -> tuple[Chain, Seen]:
+    count, n = multiplicity(sizes), float(math.prod(sizes))
+    key, *keys = jax.random.split(chain.key, 3)
+    precision = chain.noise * jnp.square(jnp.abs(transfer)) + chain.prior * penalty  # Eq. 29
+    precision = jnp.maximum(precision, jnp.finfo(penalty.dtype).tiny)
+    mean = chain.noise * jnp.conj(transfer) * spectrum / precision  # Eq. 30
+    real, imaginary = jax.random.normal(keys[0], (2, *spectrum.shape), penalty.dtype)
+    x = mean + jnp.sqrt(0.5 / precision) * lax.complex(real, imaginary)  # Eq. 27
+
+    def size_of(spectrum: jax.Array) -> jax.Array:
+        return jnp.sum(count * jnp.square(jnp.abs(spectrum)))
+
+    residual = size_of(spectrum - x * transfer)
+    rough = jnp.sum(count * penalty * jnp.square(jnp.abs(x)))
+    squares = jnp.maximum(jnp.stack([residual, rough]), jnp.finfo(penalty.dtype).tiny)
+    shapes = jnp.asarray([n / 2, max(n - 1, 1) / 2], penalty.dtype)
+    precisions = jax.random.gamma(keys[1], shapes, dtype=penalty.dtype) * 2 / squares  # Eq. 31
+    used = chain.k >= burn_in
+    total = chain.total + jnp.where(used, mean, 0)
+    sums = chain.precisions + jnp.where(used, precisions, 0)
+    k = chain.k + 1
+    before = chain.total / jnp.maximum(chain.k - burn_in, 1)
+    after = total / jnp.maximum(k - burn_in, 1)
+    # Nothing is averaged in the burn-in, which is no reason to stop.
+    seen = Seen(
+        jnp.where(chain.k > burn_in, before, 0),
+        jnp.where(used, after, mean),
+        spectrum,
+        after * transfer,
+        jnp.ones(()),
+    )
+    return Chain(key, precisions[0], precisions[1], total, sums, k), seen
