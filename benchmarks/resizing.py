@@ -202,12 +202,14 @@ def write_table(path: Path) -> Path:
     """The table of a results file, beside it."""
     found = results.read(path)
     lines = [f"# Resizing, {found.headers[0]['processor']}, {found.headers[0]['cores']} cores", ""]
-    ratios = {c: [row.ratio("jaxconv", c) for row in found.rows] for c in ("stock", "torch")}
+    loads = [row.data["load"] for row in found.rows]
+    lines += [
+        f"- load {min(loads):.1f} to {max(loads):.1f}; with more than there are cores PyTorch's threads lose "
+        "time slices, and its times here say little"
+    ]
     for slot in SLOTS:
-        mean = {
-            c: tables.geometric_mean(row.ratio("jaxconv", c) for row in found.rows if row.key[1] == slot)
-            for c in ratios
-        }
+        rows = [row for row in found.rows if row.key[1] == slot]
+        mean = {c: tables.geometric_mean(row.ratio("jaxconv", c) for row in rows) for c in ("stock", "torch")}
         lines.append(
             f"- {slot}: {tables.number(mean['stock'])} of stock's time, "
             f"{tables.number(mean['torch'])} of PyTorch's (geometric means)"
