@@ -1,4 +1,6 @@
-"""One photograph through every filter, on one sheet: `python -m examples.filter_sheet sheet --out sheet.png`.
+"""One photograph through every filter, resize and pooling, on one sheet.
+
+    python -m examples.filter_sheet sheet --out sheet.png
 
 Each tile is labelled with the call that made it. Signed results are red where positive, blue where negative.
 """
@@ -17,6 +19,7 @@ import skimage.util
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import jaxconv
 from jaxconv import filters
 
 from .common.cli import run
@@ -100,6 +103,52 @@ GABOR = tuple(
     for frequency in (0.1, 0.25)
     for degrees in (0, 60, 120)
 )
+
+
+def _enlarged(**options: Any) -> Callable[[jax.Array], jax.Array]:
+    """A sixth of each side, six times: where a portrait has its face."""
+
+    def apply(x: jax.Array) -> jax.Array:
+        top, left = x.shape[0] // 9, x.shape[1] // 3
+        detail = x[top : top + x.shape[0] // 6, left : left + x.shape[1] // 6]
+        return jaxconv.resize(detail, scale=(6, 6), **options)
+
+    return apply
+
+
+def _shrunk(**options: Any) -> Callable[[jax.Array], jax.Array]:
+    return lambda x: jaxconv.resize(x, scale=(1 / 6, 1 / 6), **options)
+
+
+def _switched(x: jax.Array) -> jax.Array:
+    """What pooling kept, where it was."""
+    return jaxconv.max_unpool(*jaxconv.max_pool(x, (3, 3), return_indices=True), (3, 3))
+
+
+ENLARGED = (
+    Tile('"nearest"', _enlarged(method="nearest")),
+    Tile('"linear"', _enlarged(method="linear")),
+    Tile('"linear", align_corners', _enlarged(method="linear", align_corners=True)),
+    Tile('"cubic"', _enlarged(method="cubic")),
+    Tile('"cubic", cubic_a=-0.5', _enlarged(method="cubic", cubic_a=-0.5)),
+    Tile('"lanczos3"', _enlarged(method="lanczos3")),
+)
+SHRUNK = (
+    Tile('"nearest"', _shrunk(method="nearest")),
+    Tile('"nearest-exact"', _shrunk(method="nearest-exact")),
+    Tile('"area"', _shrunk(method="area")),
+    Tile('"linear"', _shrunk(method="linear")),
+    Tile('"linear", antialias', _shrunk(method="linear", antialias=True)),
+    Tile('"cubic", antialias', _shrunk(method="cubic", antialias=True)),
+)
+POOLED = (
+    Tile("max_pool(x, 6)", lambda x: jaxconv.max_pool(x, (6, 6))),
+    Tile("max_unpool of max_pool(x, 3)", _switched),
+    Tile("max_pool(x, 6, stride=1)", lambda x: jaxconv.max_pool(x, (6, 6), stride=1)),
+    Tile("avg_pool(x, 6)", lambda x: jaxconv.avg_pool(x, (6, 6))),
+    Tile("lp_pool(x, 6, 4) / sqrt(6)", lambda x: jaxconv.lp_pool(x, (6, 6), norm_type=4) / 36**0.25),
+    Tile("adaptive_avg_pool(x, (9, 13))", lambda x: jaxconv.adaptive_avg_pool(x, (9, 13))),
+)
 # A row each.
 ROWS: tuple[tuple[str, Sequence[Tile]], ...] = (
     ("smoothing and sharpening", SMOOTHING),
@@ -107,6 +156,9 @@ ROWS: tuple[tuple[str, Sequence[Tile]], ...] = (
     ("edges", EDGES),
     ("blobs", BLOBS),
     ("waves", GABOR),
+    ("a detail enlarged six times", ENLARGED),
+    ("shrunk to a sixth", SHRUNK),
+    ("pooled", POOLED),
 )
 
 
@@ -129,7 +181,7 @@ def draw(axis: Axes, tile: Tile, x: jax.Array) -> None:
         most = float(np.percentile(abs(y), 99.5))
         axis.imshow(y, cmap="RdBu_r" if tile.signed else "magma", vmin=-most if tile.signed else 0, vmax=most)
     else:
-        axis.imshow(np.clip(y, 0, 1))
+        axis.imshow(np.clip(y, 0, 1), interpolation="nearest", aspect="auto")
     axis.set_title(tile.label, fontsize=9, family="monospace", pad=4)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)

@@ -21,7 +21,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "function"), CALLS, ids=str)
+@pytest.mark.parametrize(("name", "options", "function"), CALLS)
 def test_is_the_function(name, options, function, rng):
     x = jnp.asarray(rng.normal(size=(2, 4, 6, 4)), jnp.float32)
     wanted = function(x, **options)
