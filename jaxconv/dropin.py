@@ -162,14 +162,14 @@ def _left_to_lax(operand: Any, result: Any) -> bool:
 
 def _as_good(reading: Reading, platform: str, params: dict[str, Any]) -> bool:
     """Whether lax's form of a convolution is as good to XLA as `direct`'s."""
+    if platform == "tpu":  # an exchanged kernel would be turned around as an array, which costs as much
+        return not reading.exchanged or reading.spec.groups == 1
     if reading.exchanged:
         return False
     if platform == "cpu":  # in a loop XLA has no fast program for other dimension numbers
         n = len(params["window_strides"]) + 1
         data, kernel = (0, n, *range(1, n)), (n, n - 1, *range(n - 1))
         return tuple(params["dimension_numbers"]) == (data, kernel, data)
-    if platform == "tpu":
-        return True
     # XLA's GPU backend finds an input gradient by its reversed kernel, which JAX's gradients have and the
     # transposed layers of libraries have not; it writes out the zeros between the taps of a dilated kernel
     # where a border is not alike on both sides; and a weight gradient's operands it may exchange.
