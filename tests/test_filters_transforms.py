@@ -174,13 +174,13 @@ def test_separable_kernels_are_applied_in_factors_where_that_pays(rng):
 
 
 def test_algorithm_is_the_planners_or_forced(rng):
-    x, kernel = rng.normal(size=(40, 41)).astype(np.float32), rng.normal(size=(9, 9)).astype(np.float32)
+    x, kernel = rng.normal(size=(200, 201)).astype(np.float32), rng.normal(size=(5, 5)).astype(np.float32)
     plan = str(jaxconv.plan(lambda x: filters.correlate(x, kernel), x))
     assert "depthwise_mac" in plan
     forced = str(jaxconv.plan(lambda x: filters.correlate(x, kernel, algorithm="fft"), x))
     assert "fft: forced" in forced
     ours, other = (filters.correlate(x, kernel, algorithm=a) for a in (None, "fft"))
-    assert_close(other, ours, contraction=81, scale=np.linalg.norm(kernel) * 10)
+    assert_close(other, ours, contraction=25, scale=np.linalg.norm(kernel) * 10)
 
 
 def test_many_axes(rng):

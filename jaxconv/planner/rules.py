@@ -27,6 +27,8 @@ MOST_ADDED = 32
 MANY_TAPS = 128
 # Positions that a kernel may cover at once, as in the first layer of a generator.
 SMALL_MAP = 64
+# As many are a fraction of a millisecond in any program, and `direct` compiles fastest.
+FEW_PRODUCTS = 2**18
 # As in a large kernel that is not one of many channels.
 LONG = 512
 
@@ -162,9 +164,11 @@ def _long(slot: Slot) -> Fault:
 
 
 def _one_channel(spec: ConvSpec) -> str | None:
-    if spec.in_channels == spec.out_channels == 1:
-        return "XLA's convolution of one channel into one multiplies number by number"
-    return None
+    if type(spec.batch) is not int or not spec.in_channels == spec.out_channels == 1:
+        return None
+    if spec.batch * _positions(spec, "out") * _taps(spec) <= FEW_PRODUCTS:
+        return None
+    return "XLA's convolution of one channel into one multiplies number by number"
 
 
 def _strided(spec: ConvSpec) -> bool:
