@@ -33,7 +33,6 @@ def test_the_sweep_visits_everything() -> None:
         ("ceil", case.kind, case.ceil_mode, max(case.padding) > 0) for case in cases if case.kind == "max"
     )
     assert len(seen) == len(KINDS) * 3 * 2 + 4 + 4
-    assert min(seen.values()) >= 2
 
 
 def test_recorded_file_is_what_torch_says() -> None:
