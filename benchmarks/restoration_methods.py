@@ -79,7 +79,9 @@ def skimage_methods(case: Case) -> dict[str, Method]:
     }
     if case.psf.ndim == 2:
         methods["unsupervised_wiener"] = _each_channel(
-            lambda case, y: skimage.restoration.unsupervised_wiener(y, case.psf, clip=False, rng=0)[0]
+            lambda case, y: np.asarray(
+                skimage.restoration.unsupervised_wiener(y, case.psf, clip=False, rng=0)[0]
+            )
         )
     return methods
 

@@ -126,20 +126,20 @@ def _switched(x: jax.Array) -> jax.Array:
 
 
 ENLARGED = (
-    Tile('"nearest"', _enlarged(method="nearest")),
-    Tile('"linear"', _enlarged(method="linear")),
-    Tile('"linear", align_corners', _enlarged(method="linear", align_corners=True)),
-    Tile('"cubic"', _enlarged(method="cubic")),
-    Tile('"cubic", cubic_a=-0.5', _enlarged(method="cubic", cubic_a=-0.5)),
-    Tile('"lanczos3"', _enlarged(method="lanczos3")),
+    Tile('resize 6, "nearest"', _enlarged(method="nearest")),
+    Tile('resize 6, "linear"', _enlarged(method="linear")),
+    Tile('resize 6, "linear", corners', _enlarged(method="linear", align_corners=True)),
+    Tile('resize 6, "cubic"', _enlarged(method="cubic")),
+    Tile('resize 6, "cubic", a=-0.5', _enlarged(method="cubic", a=-0.5)),
+    Tile('resize 6, "lanczos3"', _enlarged(method="lanczos3")),
 )
 SHRUNK = (
-    Tile('"nearest"', _shrunk(method="nearest")),
-    Tile('"nearest-exact"', _shrunk(method="nearest-exact")),
-    Tile('"area"', _shrunk(method="area")),
-    Tile('"linear"', _shrunk(method="linear")),
-    Tile('"linear", antialias', _shrunk(method="linear", antialias=True)),
-    Tile('"cubic", antialias', _shrunk(method="cubic", antialias=True)),
+    Tile('resize 1/6, "nearest"', _shrunk(method="nearest")),
+    Tile('resize 1/6, "nearest-exact"', _shrunk(method="nearest-exact")),
+    Tile('resize 1/6, "area"', _shrunk(method="area")),
+    Tile('resize 1/6, "linear"', _shrunk(method="linear")),
+    Tile('resize 1/6, "linear", antialias', _shrunk(method="linear", antialias=True)),
+    Tile('resize 1/6, "cubic", antialias', _shrunk(method="cubic", antialias=True)),
 )
 POOLED = (
     Tile("max_pool(x, 6)", lambda x: jaxconv.max_pool(x, (6, 6))),

@@ -149,6 +149,18 @@ OPERATORS: dict[str, Callable[[Arrays], Any]] = {
     "correlate": lambda a: jaxconv.correlate(a.x, a.k, mode="same"),
     "unfold": lambda a: jaxconv.unfold(a.x, (3, 2), **PAD),
     "fold": lambda a: jaxconv.fold(a.x, (8, 6), (2, 2), padding_mode="circular"),
+    "max_pool": lambda a: jaxconv.max_pool(a.x, (3, 2), stride=2),
+    "max_unpool": lambda a: jaxconv.max_unpool(*jaxconv.max_pool(a.x, 2, return_indices=True), 2),
+    "avg_pool": lambda a: jaxconv.avg_pool(a.x, (3, 2), padding=1, count_include_pad=False),
+    "lp_pool": lambda a: jaxconv.lp_pool(abs(a.x), 2),
+    "adaptive_max_pool": lambda a: jaxconv.adaptive_max_pool(a.x, 3),
+    "adaptive_avg_pool": lambda a: jaxconv.adaptive_avg_pool(a.x, 3),
+    "resize": lambda a: jaxconv.resize(a.x, size=(5, 9), method="cubic"),
+    "resize nearest": lambda a: jaxconv.resize(a.x, size=(5, 9), method="nearest"),
+    "to_subpixel": lambda a: jaxconv.to_subpixel(a.k, stride=2).kernel,
+    "from_subpixel": lambda a: (
+        jaxconv.from_subpixel(jaxconv.to_subpixel(a.k, stride=2).kernel, stride=2).kernel
+    ),
     "pixel_shuffle": lambda a: jaxconv.pixel_shuffle(a.x, 2),
     "pixel_unshuffle": lambda a: jaxconv.pixel_unshuffle(a.x[:, :6, :4], 2),
 }
@@ -166,7 +178,10 @@ def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # They take functions, or none; test_dropin.py and test_tune.py are theirs.
-ABOUT_OTHERS = ("accelerate", "install", "installed", "plan", "tune", "uninstall")
+ABOUT_OTHERS = (
+    *("accelerate", "install", "installed", "plan", "tune", "uninstall"),
+    *("effective_receptive_field", "receptive_field", "summary"),
+)
 
 
 def test_every_public_function_is_in_the_table():

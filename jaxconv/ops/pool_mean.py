@@ -164,4 +164,4 @@ def _over(sums: jax.Array, held: Sequence[Sequence[int]]) -> jax.Array:
         number = number[..., None] * np.asarray(along)
     if number.size and (number == number.flat[0]).all():
         return sums / int(number.flat[0])
-    return sums / number[..., None].astype(sums.real.dtype)
+    return sums / number[None, ..., None].astype(sums.real.dtype)

@@ -67,7 +67,8 @@ def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Arr
 
     wide = jnp.promote_types(x.dtype, jnp.float32)
     weight = weight.astype(jnp.finfo(wide).dtype)
-    y = sum(tap(t).astype(wide) * weight[:, t, None] for t in range(width))
+    weight = weight[(None,) * axis]  # of the rank of x: JAX can be told to refuse any other
+    y = sum(tap(t).astype(wide) * weight[..., t, None] for t in range(width))
     return jnp.asarray(y).astype(x.dtype).reshape(shape)
 
 
@@ -112,7 +113,12 @@ def _batch(args: tuple[jax.Array], dims: tuple[int], *, axis: int, **params: Any
 def _primitive() -> Primitive:
     primitive = Primitive("resample")
     compiled = jax.jit(primitive.bind, static_argnames=("axis", "by", "transposed"))
-    primitive.def_impl(compiled)
+
+    def impl(x: jax.Array, **params: Any) -> jax.Array:
+        with jax.disable_jit(False):
+            return compiled(x, **params)
+
+    primitive.def_impl(impl)
     primitive.def_abstract_eval(_abstract_eval)
     mlir.register_lowering(primitive, functools.partial(_lower, _product))
     mlir.register_lowering(primitive, functools.partial(_lower, _sums), platform="cpu")

@@ -60,11 +60,11 @@ def _preferred(theirs: _Estimate, ours: _Estimate, turned: bool) -> bool:
     """Whether to take another reading, one that has the same kernel turned around or not."""
     if theirs.seconds is None or ours.seconds is None:
         return False
-    if not turned:
-        return theirs.seconds < WORTH * ours.seconds - LEAST
-    if theirs.measured != ours.measured:
+    if turned and theirs.measured != ours.measured:
         return theirs.measured
-    return theirs.seconds < TURNED * ours.seconds
+    if turned and theirs.name == "direct":
+        return False  # it is the same program, whatever is predicted
+    return theirs.seconds < (TURNED if turned else WORTH) * ours.seconds - LEAST
 
 
 def possible_readings(
