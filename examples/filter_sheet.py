@@ -130,7 +130,7 @@ ENLARGED = (
     Tile('resize 6, "linear"', _enlarged(method="linear")),
     Tile('resize 6, "linear", corners', _enlarged(method="linear", align_corners=True)),
     Tile('resize 6, "cubic"', _enlarged(method="cubic")),
-    Tile('resize 6, "cubic", a=-0.5', _enlarged(method="cubic", a=-0.5)),
+    Tile('resize 6, "cubic", a=-0.5', _enlarged(method="cubic", cubic_a=-0.5)),
     Tile('resize 6, "lanczos3"', _enlarged(method="lanczos3")),
 )
 SHRUNK = (
