@@ -18,7 +18,7 @@ PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick parity bench bench-full targets targets-quick scaling lint format clean
+.PHONY: help demo test quick parity bench bench-full targets targets-quick scaling docs lint format clean
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
@@ -61,6 +61,9 @@ targets-quick: $(TARGETS_VENV)/.installed-cuda ## of those programs the ones mos
 scaling: $(TARGETS_VENV)/.installed-cuda ## compile the examples' training steps for 256 TPU chips that are not there
 	@$(MAKE) --no-print-directory VENV=$(TARGETS_VENV) $(TARGETS_VENV)/.installed-examples
 	$(TARGETS_PY) -m benchmarks.scaling --out $(TARGETS_DIR)
+
+docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .

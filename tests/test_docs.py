@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import jaxconv
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not p.relative_to(ROOT).parts[0].startswith((".", "runs")))
 
@@ -24,6 +26,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if ">>> " in p.read_text()], ids=lambda p: p.name)
 def test_examples_print_what_they_say(page: Path) -> None:
     assert doctest.testfile(str(page), module_relative=False).failed == 0
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda p: p.name)
+def test_programs_run(page: Path) -> None:
+    """Without prompts, and so without results: one after another in one namespace."""
+    names: dict[str, object] = {}
+    with jaxconv.installed():  # so that what a page installs ends with it
+        for program in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            exec(program, names)
+        jaxconv.uninstall()
 
 
 def test_the_test_can_fail() -> None:
