@@ -28,14 +28,23 @@ def test_examples_print_what_they_say(page: Path) -> None:
     assert doctest.testfile(str(page), module_relative=False).failed == 0
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda p: p.name)
-def test_programs_run(page: Path) -> None:
-    """Without prompts, and so without results: one after another in one namespace."""
-    names: dict[str, object] = {}
-    with jaxconv.installed():  # so that what a page installs ends with it
-        for program in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+def programs(page: Path) -> list[str]:
+    """The code on a page that is written without prompts."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_programs_run() -> None:
+    found, names = programs(ROOT / "README.md"), {}
+    assert len(found) > 1
+    with jaxconv.installed():  # so that what the page installs ends here
+        for program in found:
             exec(program, names)
         jaxconv.uninstall()
+
+
+def test_another_pages_programs_have_a_test_of_their_own() -> None:
+    pages = {str(page.relative_to(ROOT)) for page in PAGES if programs(page)}
+    assert pages == {"README.md", "examples/fashion_mnist/README.md"}
 
 
 def test_the_test_can_fail() -> None:
