@@ -159,7 +159,7 @@ class Fields:
             if any(isinstance(span, Span) and span.windowed for span in far.values()):
                 windowed.append(dim)
             self._seen[dim] = exact, far
-        self.dims = _spatial(windowed, len(x.shape))
+        self.dims: tuple[int, ...] = _spatial(windowed, len(x.shape))
 
     def of(self, value: Value) -> ReceptiveField | None:
         """Of one value; None if it does not depend on the input."""

@@ -43,7 +43,8 @@ class Reach:
     """
 
     def __init__(self, size: int, known: Known, written_out: Seen | None = None) -> None:
-        self.context, self.written_out = Context(size, known), written_out or {}
+        self.context: Context = Context(size, known)
+        self.written_out: Seen = written_out or {}
 
     def run(self, graph: Graph, seen: Seen) -> Seen:
         """Adds what the values of a graph see, given its inputs."""

@@ -27,7 +27,8 @@ class Spread(Exception):
 
     def __init__(self, why: str, everything: bool = False) -> None:
         super().__init__(why)
-        self.why, self.everything = why, everything
+        self.why: str = why
+        self.everything: bool = everything
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -59,7 +59,7 @@ class Conv(nn.Conv):
 
     conv_general_dilated: ConvGeneralDilatedT | None = conv_general_dilated
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields; a padding that Flax does not know becomes numbers."""
         self.kernel_size, self.strides = frozen(self.kernel_size), frozen(self.strides)
         self.input_dilation, self.kernel_dilation = frozen(self.input_dilation), frozen(self.kernel_dilation)
@@ -72,7 +72,7 @@ class Conv(nn.Conv):
         super().__post_init__()
 
     @nn.nowrap
-    def clone(self, **updates: Any):
+    def clone(self, **updates: Any) -> Any:
         """As Flax's; the padding is computed anew, since the copy's window may be another."""
         updates.setdefault("padding", self._given_padding)
         return super().clone(**updates)
@@ -102,7 +102,7 @@ class CausalConv(Conv):
 
     padding: Padding = "CAUSAL"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields; the padding stays a word, since numbers would be wrong in a copy."""
         _check_causal(self.padding)
         self._given_padding = self.padding
@@ -140,7 +140,7 @@ class SubpixelConv(Conv):
 
     factor: Ints = dataclasses.field(kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         positive(self.factor, len(window(self.kernel_size)), "factor")
         super().__post_init__()
@@ -173,7 +173,7 @@ class ResizeConv(Conv):
     factor: Ints = dataclasses.field(kw_only=True)
     method: str | jax.image.ResizeMethod = dataclasses.field(default="nearest", kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_method(self.method)
         positive(self.factor, len(window(self.kernel_size)), "factor")
@@ -223,7 +223,7 @@ class DepthwiseConv(_Layer):
     input_dilation: Ints | None = dataclasses.field(default=1, kw_only=True)
     conv_general_dilated: ConvGeneralDilatedT = dataclasses.field(default=conv_general_dilated, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_features(1, channel_multiplier=self.channel_multiplier)
         conv_padding(self.padding, self.kernel_size, self.strides, self.input_dilation, self.kernel_dilation)
@@ -262,7 +262,7 @@ class SeparableConv(_Layer):
     strides: Ints | None = 1
     channel_multiplier: int = dataclasses.field(default=1, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_features(1, features=self.features, channel_multiplier=self.channel_multiplier)
         conv_padding(self.padding, self.kernel_size, self.strides, 1, self.kernel_dilation)
@@ -309,7 +309,7 @@ class ConvTranspose(_Layer):
     feature_group_count: int = dataclasses.field(default=1, kw_only=True)
     preferred_element_type: Dtype | None = dataclasses.field(default=None, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields, and warns of a checkerboard."""
         self.kernel_size, self.strides = frozen(self.kernel_size), frozen(self.strides)
         self.mask = as_array(self.mask, "mask")
@@ -360,7 +360,7 @@ class CausalConvTranspose(ConvTranspose):
 
     padding: Padding = dataclasses.field(default="CAUSAL", kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields, and warns of a checkerboard."""
         _check_causal(self.padding)
         super().__post_init__()

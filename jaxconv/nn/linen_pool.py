@@ -33,7 +33,7 @@ class MaxPool(nn.Module):
     ceil_mode: bool = dataclasses.field(default=False, kw_only=True)
     return_indices: bool = dataclasses.field(default=False, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_pool(self)
         super().__post_init__()
@@ -61,7 +61,7 @@ class MaxUnpool(nn.Module):
     strides: Ints | None = None
     padding: Padding = dataclasses.field(default=0, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_pool(self, paddings=())
         super().__post_init__()
@@ -90,7 +90,7 @@ class AvgPool(nn.Module):
     ceil_mode: bool = dataclasses.field(default=False, kw_only=True)
     count_include_pad: bool = dataclasses.field(default=True, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_pool(self)
         super().__post_init__()

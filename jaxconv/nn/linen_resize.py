@@ -37,7 +37,7 @@ class Upsample(nn.Module, kw_only=True):
     cubic_a: float | None = None
     border: Border | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the fields."""
         check_options(self.size, self.scale, self.method, self.align_corners, self.antialias, self.border)
         super().__post_init__()

@@ -26,8 +26,8 @@ from ._checks import (
 )
 from ._common import causal_padding, conv_padding
 
-LECUN_NORMAL = initializers.lecun_normal()
-ZEROS = initializers.zeros_init()
+LECUN_NORMAL: Any = initializers.lecun_normal()
+ZEROS: Any = initializers.zeros_init()
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -250,7 +250,7 @@ class SeparableConv(nnx.Module):
         **options: Unpack[SharedOptions],
     ):
         check_features(1, in_features=in_features, out_features=out_features)
-        self.depthwise = DepthwiseConv(
+        self.depthwise: DepthwiseConv = DepthwiseConv(
             in_features,
             kernel_size,
             strides,
@@ -262,7 +262,7 @@ class SeparableConv(nnx.Module):
             **options,
         )
         ones = (1,) * len(window(kernel_size))
-        self.pointwise = Conv(
+        self.pointwise: Conv = Conv(
             in_features * channel_multiplier, out_features, ones, use_bias=use_bias, **options
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -49,8 +50,8 @@ class Upsample(nnx.Module):
         border: Border | None = None,
     ):
         check_options(size, scale, method, align_corners, antialias, border)
-        self.size = frozen(size)
-        self.scale = frozen(scale)
+        self.size: Any = frozen(size)
+        self.scale: Any = frozen(scale)
         self.method: Method = method
         self.align_corners = align_corners
         self.antialias = antialias
@@ -86,7 +87,7 @@ class PixelShuffle(nnx.Module):
     """
 
     def __init__(self, factor: Ints, *, order: SubpixelOrder = "torch"):
-        self.factor = frozen(factor)
+        self.factor: Any = frozen(factor)
         self.order: SubpixelOrder = order
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -108,7 +109,7 @@ class PixelUnshuffle(nnx.Module):
     """
 
     def __init__(self, factor: Ints, *, order: SubpixelOrder = "torch"):
-        self.factor = frozen(factor)
+        self.factor: Any = frozen(factor)
         self.order: SubpixelOrder = order
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

@@ -119,12 +119,12 @@ class ConvTranspose(nnx.Module):
         mask = as_array(mask, "mask")
         self.in_features = in_features
         self.out_features = out_features
-        self.kernel_size = window(kernel_size)
-        self.strides = frozen(strides)
-        self.padding = frozen(padding)
-        self.output_padding = frozen(output_padding)
-        self.output_shape = frozen(output_shape)
-        self.kernel_dilation = frozen(kernel_dilation)
+        self.kernel_size: tuple[int, ...] = window(kernel_size)
+        self.strides: Any = frozen(strides)
+        self.padding: Any = frozen(padding)
+        self.output_padding: Any = frozen(output_padding)
+        self.output_shape: Any = frozen(output_shape)
+        self.kernel_dilation: Any = frozen(kernel_dilation)
         self.feature_group_count = feature_group_count
         self.use_bias = use_bias
         self.mask = mask
@@ -135,10 +135,16 @@ class ConvTranspose(nnx.Module):
         self.preferred_element_type = preferred_element_type
         check_transpose(self)
         warn_of_checkerboard(kernel_size, strides, kernel_dilation)
-        self.kernel_shape = (*self.kernel_size, out_features // feature_group_count, in_features)
+        self.kernel_shape: tuple[int, ...] = (
+            *self.kernel_size,
+            out_features // feature_group_count,
+            in_features,
+        )
         check_mask(mask, self.kernel_shape)
         draw = transposed(kernel_init, groups=feature_group_count)
-        self.kernel = nnx.Param(draw(rngs.params(), self.kernel_shape, param_dtype), **kernel_metadata)
+        self.kernel: nnx.Param[Any] = nnx.Param(
+            draw(rngs.params(), self.kernel_shape, param_dtype), **kernel_metadata
+        )
         self.bias: nnx.Param[jax.Array] | None
         if use_bias:
             self.bias = nnx.Param(bias_init(rngs.params(), (out_features,), param_dtype), **bias_metadata)
@@ -249,7 +255,7 @@ class SubpixelConv(Conv):
         **options: Unpack[ConvOptions],
     ):
         check_features(feature_group_count, in_features=in_features, out_features=out_features)
-        self.factor = positive(factor, len(window(kernel_size)), "factor")
+        self.factor: tuple[int, ...] = positive(factor, len(window(kernel_size)), "factor")
         features = out_features * math.prod(self.factor)
         super().__init__(
             in_features,
@@ -302,7 +308,7 @@ class ResizeConv(Conv):
         **options: Unpack[ConvOptions],
     ):
         check_method(method)
-        self.factor = positive(factor, len(window(kernel_size)), "factor")
+        self.factor: tuple[int, ...] = positive(factor, len(window(kernel_size)), "factor")
         self.method = method
         super().__init__(
             in_features,

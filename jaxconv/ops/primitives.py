@@ -110,7 +110,7 @@ def target_of(ctx: mlir.LoweringRuleContext, platform: str, dtype: Any, precisio
     return Target(platform, dtype, precision, divided=_divided(ctx))
 
 
-def lower_in(ctx: mlir.LoweringRuleContext, compute: Callable[..., jax.Array], *operands: Any):
+def lower_in(ctx: mlir.LoweringRuleContext, compute: Callable[..., jax.Array], *operands: Any) -> Any:
     """What a primitive's rule returns if a function of its operands is to compute the result."""
     # What is sharded or varies was settled by the abstract evaluation; inside, only shapes and dtypes matter.
     plain = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]  # pyright: ignore[reportAttributeAccessIssue]

@@ -79,7 +79,9 @@ class Table:
     ) -> None:
         if platform not in PLATFORMS:
             raise ValueError(f"platform={platform!r} is not known; use one of {', '.join(PLATFORMS)}.")
-        self.platform, self.device_kind, self.jaxlib = platform, device_kind, jaxlib
+        self.platform: str = platform
+        self.device_kind: str = device_kind
+        self.jaxlib: str = jaxlib
         self._seconds = {key: _checked(key, times) for key, times in (seconds or {}).items()}
         entries = frozenset((key, frozenset(times.items())) for key, times in self._seconds.items())
         self._value = (platform, device_kind, jaxlib, entries)
