@@ -60,6 +60,8 @@ def converted(source: Layer, target: Layer, kind: str, *, shapes_only: bool = Fa
 
 def described(source: Layer, target: Layer, kind: str, word: str) -> str:
     """What `converted` does to the array that the target calls `word`, in the letters of the table."""
+    if kind == "depthwise" and target.roles(kind).get("kernel") == word:
+        return "folded"
     words = TABLE.get(kind, {})
     before, after = words.get(source.library, ""), words.get(target.library, "")
     if before == after or target.roles(kind).get("kernel") != word:
@@ -80,6 +82,9 @@ def _array(
 def _kernel(array: np.ndarray, kind: str, source: str, target: str, wanted: tuple[int, ...]) -> np.ndarray:
     if kind == "conv" and array.ndim == 2 and len(wanted) > 2:  # a dense layer, where ours convolves
         array = array.reshape(_stored(wanted, kind, target, source))
+    if kind == "depthwise":  # ours folds its last two axes into one
+        array = convert(array, kind, source=source)
+        return array.reshape(wanted) if array.size == np.prod(wanted) else array
     if kind == "conv" and len(wanted) == 2 < array.ndim:
         return convert(array, kind, source=source, target=target).reshape(wanted)
     array = convert(array, kind, source=source, target=target)

@@ -18,7 +18,7 @@ _KERNEL = {"kernel": "kernel", "bias": "bias"}
 _WEIGHT = {"weight": "kernel", "bias": "bias"}
 _W = {"w": "kernel", "b": "bias"}
 _OURS = {
-    **dict.fromkeys(("conv", "conv_transpose", "linear"), _KERNEL),
+    **dict.fromkeys(("conv", "conv_transpose", "depthwise", "linear"), _KERNEL),
     "norm": {"scale": "scale", "bias": "bias", "mean": "mean", "var": "var"},
     "embed": {"embedding": "embedding"},
     "prelu": {"negative_slope": "negative_slope"},
@@ -38,7 +38,7 @@ WORDS: dict[str, dict[str, dict[str, str]]] = {
     TORCH: {**_THEIRS, "prelu": {"weight": "negative_slope"}},
     EQUINOX: {**_THEIRS, "prelu": {"negative_slope": "negative_slope"}},
     KERAS: {
-        **dict.fromkeys(("conv", "conv_transpose", "linear"), _KERNEL),
+        **dict.fromkeys(("conv", "conv_transpose", "depthwise", "linear"), _KERNEL),
         "norm": {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"},
         "embed": {"embeddings": "embedding"},
         "prelu": {"alpha": "negative_slope"},
@@ -53,6 +53,7 @@ WORDS: dict[str, dict[str, dict[str, str]]] = {
 _RANKS: dict[str, Callable[[np.ndarray], bool]] = {
     "conv": lambda a: np.ndim(a) >= 2,
     "conv_transpose": lambda a: np.ndim(a) >= 3,
+    "depthwise": lambda a: np.ndim(a) >= 3,
     "linear": lambda a: np.ndim(a) == 2,
     "embed": lambda a: np.ndim(a) == 2,
     "norm": lambda a: np.size(a) == max(np.shape(a), default=1),

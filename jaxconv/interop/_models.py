@@ -94,6 +94,8 @@ def _layer(node: Any, path: str, leaves: dict[str, Leaf]) -> Layer:
     if isinstance(node, nnx.ConvTranspose):
         library = FLAX_TRANSPOSED if node.transpose_kernel else FLAX
     known = (kind,) if kind else _by_arrays(leaves)
+    if kind == "conv" and leaves["kernel"].shape[-2] == 1:
+        known = ("conv", "depthwise")
     return Layer(path, library, known, leaves, getattr(node, "epsilon", None) if kind == "norm" else None)
 
 
