@@ -5,7 +5,9 @@ Every module has `conv_kernel` and `conv_transpose_kernel` (theirs -> jaxconv's)
 paddings of a transposed convolution mean here. docs/conventions.md has the table.
 """
 
+from . import equinox as equinox
 from . import flax as flax
+from . import haiku as haiku
 from . import keras as keras
 from . import onnx as onnx
 from . import tensorflow as tensorflow

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._layers import EQUINOX, OTHER, Layer
+from ._layers import EQUINOX, FLAX, FLAX_TRANSPOSED, OTHER, Layer
 from ._layout import TABLE, convert, regroup
 
 
@@ -62,11 +62,10 @@ def described(source: Layer, target: Layer, kind: str, word: str) -> str:
     """What `converted` does to the array that the target calls `word`, in the letters of the table."""
     if kind == "depthwise" and target.roles(kind).get("kernel") == word:
         return "folded"
-    words = TABLE.get(kind, {})
-    before, after = words.get(source.library, ""), words.get(target.library, "")
-    if before == after or target.roles(kind).get("kernel") != word:
+    if kind not in TABLE or target.roles(kind).get("kernel") != word:
         return "as is"
-    return f"{before} -> {after}"
+    before, after = (TABLE[kind][_row(side.library, kind)] for side in (source, target))
+    return f"{before} -> {after}" if before != after else "as is"
 
 
 def _array(
@@ -80,11 +79,13 @@ def _array(
 
 
 def _kernel(array: np.ndarray, kind: str, source: str, target: str, wanted: tuple[int, ...]) -> np.ndarray:
+    source, target = _row(source, kind), _row(target, kind)
     if kind == "conv" and array.ndim == 2 and len(wanted) > 2:  # a dense layer, where ours convolves
         array = array.reshape(_stored(wanted, kind, target, source))
     if kind == "depthwise":  # ours folds its last two axes into one
         array = convert(array, kind, source=source)
-        return array.reshape(wanted) if array.size == np.prod(wanted) else array
+        *window, channels, multiplier = array.shape
+        return array.reshape(*window, 1, channels * multiplier)
     if kind == "conv" and len(wanted) == 2 < array.ndim:
         return convert(array, kind, source=source, target=target).reshape(wanted)
     array = convert(array, kind, source=source, target=target)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 # A file may hold more than its model, optimiser state for one; it may not claim to be much larger when unpacked.
@@ -152,3 +154,27 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     save_file(
         {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}, path
     )
+
+
+def restored(path: Path) -> Any:
+    """What is in the folder of an Orbax checkpoint, as nested mappings of arrays.
+
+    Raises:
+      ValueError: there is no such folder, it is no checkpoint, is damaged, or claims to be much larger.
+    """
+    try:
+        from orbax import checkpoint
+    except ImportError:
+        raise ValueError(f"{path} needs the package orbax-checkpoint: pip install orbax-checkpoint.") from None
+    if not path.is_dir():
+        raise ValueError(f"{path} is no folder; give that of an Orbax checkpoint.")
+    with checkpoint.PyTreeCheckpointer() as reader:
+        try:
+            tree = reader.metadata(path.absolute()).item_metadata.tree
+            leaves = [leaf for leaf in jax.tree.leaves(tree) if getattr(leaf, "shape", None) is not None]
+            claimed = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+            packed = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            check_unpacked(path, packed, claimed)
+            return jax.tree.map(np.asarray, reader.restore(path.absolute()))
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no Orbax checkpoint of arrays, or damaged: {error}") from None

@@ -18,7 +18,7 @@ _KERNEL = {"kernel": "kernel", "bias": "bias"}
 _WEIGHT = {"weight": "kernel", "bias": "bias"}
 _W = {"w": "kernel", "b": "bias"}
 _OURS = {
-    **dict.fromkeys(("conv", "conv_transpose", "depthwise", "linear"), _KERNEL),
+    **dict.fromkeys(("conv", "conv_transpose", "linear"), _KERNEL),
     "norm": {"scale": "scale", "bias": "bias", "mean": "mean", "var": "var"},
     "embed": {"embedding": "embedding"},
     "prelu": {"negative_slope": "negative_slope"},
@@ -32,7 +32,7 @@ _THEIRS = {
 
 # library -> kind of layer -> the library's word for an array -> Flax's, which is jaxconv's.
 WORDS: dict[str, dict[str, dict[str, str]]] = {
-    JAXCONV: _OURS,
+    JAXCONV: {**_OURS, "depthwise": _KERNEL},
     FLAX: _OURS,
     FLAX_TRANSPOSED: _OURS,
     TORCH: {**_THEIRS, "prelu": {"weight": "negative_slope"}},

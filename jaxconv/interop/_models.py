@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from .. import nn
-from ._layers import FLAX, FLAX_TRANSPOSED, Layer, Leaf, flattened, kinds_of
+from ._layers import FLAX, FLAX_TRANSPOSED, OTHER, Layer, Leaf, flattened, kinds_of
 from ._layout import JAXCONV
 
 # A subclass before its base; what is not here is known by its arrays.
@@ -122,31 +122,37 @@ def of_params(
         leaf = Leaf(".".join(map(str, key)), array, key)
         found.setdefault(tuple(map(str, inner[:-1])), {})[str(inner[-1])] = leaf
     return [
-        Layer(".".join(path), library, _chosen(".".join(path), leaves, transposed), leaves)
+        Layer(".".join(path), library, _chosen(".".join(path), leaves, library, transposed), leaves)
         for path, leaves in found.items()
     ]
 
 
-def _by_arrays(leaves: dict[str, Leaf]) -> tuple[str, ...]:
-    kinds = kinds_of(JAXCONV, {word: leaf.array for word, leaf in leaves.items()})
-    if "kernel" in leaves and len(leaves["kernel"].shape) == 2:
+def _by_arrays(leaves: dict[str, Leaf], library: str = JAXCONV) -> tuple[str, ...]:
+    kinds = kinds_of(library, {word: leaf.array for word, leaf in leaves.items()})
+    if "kernel" not in leaves or OTHER in kinds:
+        return kinds
+    kernel = leaves["kernel"].shape
+    if len(kernel) == 2:
         return ("linear",)
-    if "bias" in leaves and "conv" in kinds and leaves["bias"].shape[-1:] != leaves["kernel"].shape[-1:]:
+    # Flax's own layout has the outputs last in both convolutions.
+    if library != FLAX and "bias" in leaves and leaves["bias"].shape != kernel[-1:]:
         return ("conv_transpose",)
     return kinds
 
 
-def _chosen(path: str, leaves: dict[str, Leaf], transposed: Sequence[str] | None) -> tuple[str, ...]:
+def _chosen(
+    path: str, leaves: dict[str, Leaf], library: str, transposed: Sequence[str] | None
+) -> tuple[str, ...]:
     """Linen's own names tell the two convolutions apart; so may the bias."""
-    kinds = _by_arrays(leaves)
-    if not {"conv", "conv_transpose"} <= set(kinds):
+    kinds = _by_arrays(leaves, library)
+    if "conv" not in kinds:
         return kinds
     last = path.rpartition(".")[2]
-    if transposed is not None:
-        return ("conv_transpose",) if path in transposed else ("conv",)
-    if re.fullmatch(r"\w*ConvTranspose_\d+", last):
+    if path in transposed if transposed is not None else re.fullmatch(r"\w*ConvTranspose_\d+", last):
         return ("conv_transpose",)
-    return ("conv",) if re.fullmatch(r"\w*Conv_\d+|depthwise|pointwise", last) else kinds
+    if transposed is not None or re.fullmatch(r"\w*Conv_\d+|depthwise|pointwise", last):
+        return tuple(kind for kind in kinds if kind != "conv_transpose")
+    return kinds
 
 
 def write(model: Any, values: list[tuple[Leaf, np.ndarray]]) -> Any:
