@@ -78,6 +78,11 @@ def _array(
     return array.reshape(wanted) if small and array.size == np.prod(wanted) else array
 
 
+def _row(library: str, kind: str) -> str:
+    """The option of Flax's transposed convolutions leaves its other layers alone."""
+    return FLAX if library == FLAX_TRANSPOSED and kind != "conv_transpose" else library
+
+
 def _kernel(array: np.ndarray, kind: str, source: str, target: str, wanted: tuple[int, ...]) -> np.ndarray:
     source, target = _row(source, kind), _row(target, kind)
     if kind == "conv" and array.ndim == 2 and len(wanted) > 2:  # a dense layer, where ours convolves

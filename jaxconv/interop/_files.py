@@ -175,6 +175,7 @@ def restored(path: Path) -> Any:
             claimed = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
             packed = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
             check_unpacked(path, packed, claimed)
-            return jax.tree.map(np.asarray, reader.restore(path.absolute()))
+            as_numpy = jax.tree.map(lambda _: checkpoint.RestoreArgs(restore_type=np.ndarray), tree)
+            return reader.restore(path.absolute(), restore_args=as_numpy)
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no Orbax checkpoint of arrays, or damaged: {error}") from None
