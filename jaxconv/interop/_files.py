@@ -165,7 +165,9 @@ def restored(path: Path) -> Any:
     try:
         from orbax import checkpoint
     except ImportError:
-        raise ValueError(f"{path} needs the package orbax-checkpoint: pip install orbax-checkpoint.") from None
+        raise ValueError(
+            f"{path} needs the package orbax-checkpoint: pip install orbax-checkpoint."
+        ) from None
     if not path.is_dir():
         raise ValueError(f"{path} is no folder; give that of an Orbax checkpoint.")
     with checkpoint.PyTreeCheckpointer() as reader:

@@ -186,7 +186,12 @@ def _automatic(group: str) -> tuple[str, dict[str, str]]:
     ]
     name = re.sub(r"_\d+$", "", parts[-1])
     classes = ["Dense", "Embedding", "PReLU", *_NORMS]
-    classes += [f"{c}{n}D{t}" for c in ("Conv", "DepthwiseConv", "SeparableConv") for n in (1, 2, 3) for t in ("", "Transpose")]
+    classes += [
+        f"{c}{n}D{t}"
+        for c in ("Conv", "DepthwiseConv", "SeparableConv")
+        for n in (1, 2, 3)
+        for t in ("", "Transpose")
+    ]
     return "/".join(parts), {"class_name": next((c for c in classes if _snake(c) == name), "")}
 
 
@@ -197,7 +202,9 @@ def _words(known: Described, leaves: list[Leaf]) -> list[str]:
     count = len(leaves)
     if kind == "norm" or (not kind and count > 1 and set(ranks) == {1}):
         affine = [w for w, flag in (("gamma", "scale"), ("beta", "center")) if known.options.get(flag, True)]
-        words = affine + ["moving_mean", "moving_variance"] * (known.kind == "BatchNormalization" or count == 4)
+        words = affine + ["moving_mean", "moving_variance"] * (
+            known.kind == "BatchNormalization" or count == 4
+        )
         if len(words) != count:
             raise ValueError(
                 f"{known.path} has {count} arrays of which {', '.join(words)} cannot be told apart; save the whole "
@@ -242,7 +249,9 @@ def _of_words(arrays: Mapping[str, np.ndarray], described: Mapping[str, Describe
     for path, leaves in groups.items():
         known = described.get(path) or described.get(path.rpartition("/")[2])
         options = known.options if known else {}
-        layers += _split(Described(path, {"class_name": known.kind if known else "", "config": options}), leaves)
+        layers += _split(
+            Described(path, {"class_name": known.kind if known else "", "config": options}), leaves
+        )
     return layers
 
 

@@ -115,7 +115,9 @@ def _children(node: Any) -> Iterator[tuple[str, Any]]:
 def _statistics(node: Any, path: str, state: Any) -> dict[str, np.ndarray]:
     """The mean and variance that BatchNorm evaluates with, as its own code finds them."""
     if state is None:
-        raise ValueError(f"{path} is a BatchNorm: give the equinox.nn.State with its running statistics, too.")
+        raise ValueError(
+            f"{path} is a BatchNorm: give the equinox.nn.State with its running statistics, too."
+        )
     if node.mode == "ema":
         mean, var = state.get(node.ema_state_index)
         return {"running_mean": np.asarray(mean), "running_var": np.asarray(var)}

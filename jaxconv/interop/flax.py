@@ -175,6 +175,7 @@ def conv_transpose_padding(
         for axis, (before, after) in zip(axes, pairs(padding, len(axes)), strict=True)
     )
 
+
 def load(
     model: Any,
     source: Any,

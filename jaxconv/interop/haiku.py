@@ -70,7 +70,9 @@ def _layers(params: Any, state: Mapping[str, Any], transposed: Sequence[str] | N
     found: dict[str, dict[str, Leaf]] = {}
     for path, arrays in params.items():
         if not isinstance(arrays, Mapping) or not all(hasattr(a, "shape") for a in arrays.values()):
-            raise ValueError(f"params[{path!r}] is no mapping of names to arrays; give what Haiku's init returns.")
+            raise ValueError(
+                f"params[{path!r}] is no mapping of names to arrays; give what Haiku's init returns."
+            )
         found[path] = {word: Leaf(f"{path}.{word}", np.asarray(a)) for word, a in arrays.items()}
     for path, arrays in state.items():
         for ending, word in _STATISTICS.items():

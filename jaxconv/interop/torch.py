@@ -8,10 +8,11 @@ PyTorch stores a convolution's weight as (out, in/groups, *window) and a transpo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ._files import read, unwrapped, write_safetensors
@@ -272,3 +273,41 @@ def _arrays(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
 
 def _layers(arrays: Mapping[str, Any]) -> list[Layer]:
     return grouped({name: a for name, a in arrays.items() if not name.endswith(_IGNORED)}, TORCH)
+
+
+def from_exported(program: Any) -> tuple[Callable[..., Any], dict[str, jax.Array]]:
+    """A network exported by `torch.export` as a JAX function and its parameters.
+
+    Operators run by jaxconv's, channels first as in PyTorch: the function can be jitted, differentiated and
+    vectorised, and parameters keep PyTorch's names and layouts. It evaluates: export the network after
+    `eval()`.
+
+    Args:
+      program: a `torch.export.ExportedProgram`, such as `torch.export.export(model.eval(), (x,))`. A file is
+        no argument: `torch.export.load` may run code that is in it, so that is for you to decide.
+
+    Returns:
+      `function(params, *inputs)`, which returns what the network returns, and `params`, by their names.
+
+    Raises:
+      ValueError: for something else, or for operators without a counterpart, all of them listed.
+
+    Example:
+      With PyTorch, for a `model` and an array `x` of 8 pictures:
+
+          program = torch.export.export(model.eval(), (torch.from_numpy(x),))
+          function, params = jaxconv.interop.torch.from_exported(program)
+          y = jax.jit(function)(params, x)
+
+      >>> from_exported("net.pt2")
+      Traceback (most recent call last):
+      ValueError: 'net.pt2' is no ExportedProgram; ...
+    """
+    if not all(hasattr(program, word) for word in ("graph", "graph_signature", "state_dict", "call_spec")):
+        raise ValueError(
+            f"{program!r} is no ExportedProgram; give torch.export.export(model.eval(), (x,)), or what "
+            "torch.export.load returns for a file that you trust, since it may hold code."
+        )
+    from ._exported import from_program
+
+    return from_program(program)
