@@ -180,7 +180,7 @@ LAYERS: dict[str, Callable[..., Any]] = {
     "_native_batch_norm_legit_no_training": lambda *args: (_batch_norm(*args), None, None),
     "_native_batch_norm_legit.no_stats": _batch_statistics,
     "group_norm": _group_norm,
-    "native_group_norm": lambda x, w, b, n, c, size, groups, eps: (
+    "native_group_norm": lambda x, w, b, _n, _c, _size, groups, eps: (
         _group_norm(x, groups, w, b, eps),
         None,
         None,

@@ -1,4 +1,4 @@
-"""Files of arrays, read without running anything that is in them and without trusting the sizes they claim."""
+"""Files of arrays, read without running what is in them and without trusting the sizes that they claim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# A file may hold more than its model, optimiser state for one; it may not claim to be much larger when unpacked.
+# Compressed weights are not much smaller than weights; a file that claims to be much larger is none.
 _MARGIN, _TIMES = 64 * 2**20, 64
 
 _WRAPPED = ("state_dict", "model_state_dict", "model", "params_ema", "params", "net", "weights")
@@ -47,8 +47,8 @@ def check_unpacked(path: object, packed: int, unpacked: int) -> None:
     """Refuses what grows out of proportion when it is unpacked."""
     if unpacked > _MARGIN + _TIMES * packed:
         raise ValueError(
-            f"{path} has {packed} bytes and claims to hold {unpacked}; that is no file of weights, and it was "
-            "not unpacked."
+            f"{path} has {packed} bytes and claims to hold {unpacked}; that is no file of weights, and it "
+            "was not unpacked."
         )
 
 
@@ -78,7 +78,8 @@ def _npz(path: Path) -> Mapping[str, Any]:
         if "allow_pickle" not in str(error):
             raise
         raise ValueError(
-            f"{path} holds Python objects, which are code and were not loaded; save plain arrays with np.savez."
+            f"{path} holds Python objects, which may be code and were not loaded; save plain arrays by "
+            "np.savez."
         ) from None
 
 
@@ -100,8 +101,8 @@ def _torch(path: Path) -> Mapping[str, Any]:
         import torch  # pyright: ignore[reportMissingImports]  # not installed by any extra
     except ImportError:
         raise ValueError(
-            f"{path} can be read where PyTorch is installed only; store the state_dict as .safetensors there, "
-            "with safetensors.torch.save_file(model.state_dict(), path)."
+            f"{path} can be read where PyTorch is installed only; store the state_dict as .safetensors "
+            "there, with safetensors.torch.save_file(model.state_dict(), path)."
         ) from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -165,9 +166,7 @@ def restored(path: Path) -> Any:
     try:
         from orbax import checkpoint
     except ImportError:
-        raise ValueError(
-            f"{path} needs the package orbax-checkpoint: pip install orbax-checkpoint."
-        ) from None
+        raise ValueError(f"{path} needs orbax-checkpoint: pip install orbax-checkpoint.") from None
     if not path.is_dir():
         raise ValueError(f"{path} is no folder; give that of an Orbax checkpoint.")
     with checkpoint.PyTreeCheckpointer() as reader:

@@ -46,8 +46,9 @@ def orders(
             continue
         if flatten is None and not matching.ordered and any(p.kind in _CONVS for p in pairs):
             raise ValueError(
-                f"whether {pair.source.path} takes flattened maps cannot be seen, because neither the source nor "
-                f"the model keeps the order of layers: give flatten={{{pair.source.path!r}: (C, H, W)}} or False."
+                f"whether {pair.source.path} takes flattened maps cannot be seen, because neither the source "
+                "nor the model keeps the order of layers: give "
+                f"flatten={{{pair.source.path!r}: (C, H, W)}} or False."
             )
         inputs, outputs = pair.target.leaves["kernel"].shape
         before = _neighbour(pairs[i - 1 :: -1] if i else [])
@@ -102,10 +103,10 @@ def _shape(given: Flatten, option: str, pair: Pair, features: int, channels: int
         guess = f"({channels}, H, W) with H·W = {positions}" if positions else "(C, H, W)"
         takes, maps = ("takes", "after") if option == "flatten" else ("gives", "before")
         raise ValueError(
-            f"{path} {takes} {features} features, {maps} a convolution with {channels} channels. Where maps are "
-            f"flattened or unflattened, the source's order is channels first and the model's channels last: "
-            f"give {option}={guess}, or {{{path!r}: ...}} for each layer, or False where the features have one "
-            "order."
+            f"{path} {takes} {features} features, {maps} a convolution with {channels} channels. Where "
+            "maps are flattened or unflattened, the source's order is channels first and the model's "
+            f"channels last: give {option}={guess}, or {{{path!r}: ...}} for each layer, or False where the "
+            "features have one order."
         )
     shape = tuple(int(n) for n in told)  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
     if math.prod(shape) != features:

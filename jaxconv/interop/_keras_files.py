@@ -53,8 +53,8 @@ def layers_of_source(source: Any) -> tuple[list[Layer], bool | None]:
     if hasattr(source, "layers") and hasattr(source, "weights"):
         return list(_of_model(source, "")), True
     raise ValueError(
-        f"{type(source).__module__}.{type(source).__name__} is no source of weights; give a .keras or .h5 file, a "
-        "Keras model, or {variable.path: array}."
+        f"{type(source).__module__}.{type(source).__name__} is no source of weights; give a .keras or .h5 "
+        "file, a Keras model, or {variable.path: array}."
     )
 
 
@@ -207,8 +207,8 @@ def _words(known: Described, leaves: list[Leaf]) -> list[str]:
         )
         if len(words) != count:
             raise ValueError(
-                f"{known.path} has {count} arrays of which {', '.join(words)} cannot be told apart; save the whole "
-                "model as .keras, with its configuration."
+                f"{known.path} has {count} arrays of which {', '.join(words)} cannot be told apart; save the "
+                "whole model as .keras, with its configuration."
             )
         return words
     if kind == "separable" or (not kind and count > 1 and min(ranks[:2]) > 2):

@@ -149,8 +149,8 @@ def _cast(array: np.ndarray, done: str, leaf: Leaf, dtype: Any) -> tuple[np.ndar
     wanted = array.dtype if dtype is None else jnp.dtype(leaf.array.dtype if dtype == "model" else dtype)
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise ValueError(
-            f"{leaf.name} would be {wanted}, which JAX has with jax_enable_x64 only; give dtype=jnp.float32 or "
-            'dtype="model".'
+            f"{leaf.name} would be {wanted}, which JAX has with jax_enable_x64 only; give dtype=jnp.float32 "
+            'or dtype="model".'
         )
     if wanted == array.dtype:
         return array, done
@@ -163,6 +163,5 @@ def _epsilon(pair: Pair) -> list[str]:
     theirs, ours = pair.source.epsilon, pair.target.epsilon
     if theirs is None or ours is None or np.isclose(theirs, ours, rtol=1e-3):
         return []
-    return [
-        f"{pair.target.path}: epsilon is {ours:g}, that of {pair.source.path} {theirs:g}; results will differ."
-    ]
+    told = f"epsilon is {ours:g}, that of {pair.source.path} {theirs:g}"
+    return [f"{pair.target.path}: {told}; results will differ."]

@@ -33,7 +33,7 @@ class Pair:
 
 @dataclasses.dataclass
 class Matching:
-    """What belongs together, in the order in which it was made if `ordered`, and in sentences what does not."""
+    """What belongs together, `ordered` as it was made or not, and in sentences what does not."""
 
     pairs: list[Pair]
     problems: list[str]

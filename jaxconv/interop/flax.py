@@ -198,8 +198,8 @@ def load(
       rename: names of layers in the source -> names in the model, None for a layer that is not wanted.
       strict: whether every array on both sides must find its place.
       dtype: of the arrays; None keeps the source's, "model" is that of the model's own parameters.
-      transposed: the paths of the source's ConvTranspose layers. None goes by Linen's own names and by shapes,
-        and says so where these leave it open; an NNX module needs neither.
+      transposed: the paths of the source's ConvTranspose layers. None goes by Linen's own names and by
+        shapes, and says so where these leave it open; an NNX module needs neither.
       transpose_kernel: the option of these layers; an NNX module has its own.
 
     Returns:
