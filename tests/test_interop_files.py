@@ -72,8 +72,8 @@ def test_files_are_read_as_they_were_written(rng, tmp_path, ending):
 
 def test_bfloat16_in_safetensors(tmp_path):
     layer = model()
-    layer.kernel[...] = jnp.asarray(np.arange(72).reshape(3, 2, 3, 4), jnp.bfloat16)
-    layer.bias[...] = jnp.asarray(np.arange(4), jnp.bfloat16)
+    layer.kernel.set_value(jnp.asarray(np.arange(72).reshape(3, 2, 3, 4), jnp.bfloat16))
+    layer.bias.set_value(jnp.asarray(np.arange(4), jnp.bfloat16))
     torch.save(layer, tmp_path / "net.safetensors")
     torch.load(other := model(), tmp_path / "net.safetensors")
     assert other.kernel[...].dtype == jnp.bfloat16

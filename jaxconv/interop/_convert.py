@@ -94,8 +94,9 @@ def _kernel(array: np.ndarray, kind: str, source: str, target: str, wanted: tupl
     if kind == "conv" and len(wanted) == 2 < array.ndim:
         return convert(array, kind, source=source, target=target).reshape(wanted)
     array = convert(array, kind, source=source, target=target)
-    if source == EQUINOX and kind == "conv_transpose" and array.shape[-2] != wanted[-2] > 0:
-        array = regroup(array, array.shape[-2] // wanted[-2])
+    if source == EQUINOX and kind == "conv_transpose" and array.shape[-2] > wanted[-2] > 0:
+        groups, rest = divmod(array.shape[-2], wanted[-2])
+        array = array if rest else regroup(array, groups)
     return array
 
 

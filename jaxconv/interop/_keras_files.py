@@ -70,11 +70,11 @@ def _of_model(model: Any, path: str) -> Iterator[Layer]:
 
 
 def _of_file(path: Path) -> tuple[list[Layer], bool | None]:
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ValueError(f"{path}: names of Keras's files end in .keras, .h5 or .hdf5; convert the file.")
     check_file(path)
     if path.suffix == ".keras":
         return _of_zip(path)
-    if path.suffix not in (".h5", ".hdf5"):
-        raise ValueError(f"{path}: names of Keras's files end in .keras, .h5 or .hdf5; convert the file.")
     with _opened(path, path) as file:
         arrays = _datasets(file, path)
         if "model_weights" not in file and "layer_names" not in file.attrs:
