@@ -63,7 +63,12 @@ def theirs(request):
 def test_flax(theirs, source):
     net, transpose_kernel, x, y = theirs
     state = nnx.to_pure_dict(nnx.state(net))
-    given = {"module": net, "state": nnx.state(net), "mapping": state, "sorted": jax.tree.map(np.asarray, state)}
+    given = {
+        "module": net,
+        "state": nnx.state(net),
+        "mapping": state,
+        "sorted": jax.tree.map(np.asarray, state),
+    }
     flax.load(ours := Net(nn, zeros), given[source], transpose_kernel=transpose_kernel)
     flax.load(back := Net(nnx, zeros, transpose_kernel=not transpose_kernel), ours)
     if source == "module":
@@ -117,7 +122,9 @@ def test_what_is_transposed_must_be_told_where_nothing_shows_it(rng):
     x = picture(rng, 4)
     source, target = LinenNet(flax_linen, True), LinenNet(linen, True)
     given, room = variables(source, x, rng), variables(target, x, rng)
-    with pytest.raises(ValueError, match=r"may be read as conv or conv_transpose for second: say which .*transposed="):
+    with pytest.raises(
+        ValueError, match=r"may be read as conv or conv_transpose for second: say which .*transposed="
+    ):
         flax.load(room, given)
     loaded = flax.load(room, given, transposed=("second",)).model
     kernel = given["params"]["second"]["kernel"][::-1, ::-1].swapaxes(-1, -2)

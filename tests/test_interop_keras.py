@@ -143,5 +143,7 @@ def test_a_normalisation_without_an_array(keras, options, words, tmp_path):
 
 
 def test_what_is_no_source():
-    with pytest.raises(ValueError, match=r"builtins\.int is no source of weights; give a \.keras or \.h5 file"):
+    with pytest.raises(
+        ValueError, match=r"builtins\.int is no source of weights; give a \.keras or \.h5 file"
+    ):
         interop.load(Net(), 3)

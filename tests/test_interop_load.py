@@ -157,8 +157,12 @@ def test_another_order_of_layers_is_told(rng):
     state = layer(rng, "dec", 4, 4, 3, 2) | layer(rng, "mid", 7, 4, 3, 2) | layer(rng, "enc", 4, 4, 3, 2)
     model = nnx.Dict(down=conv(4, 4), middle=conv(4, 7), up=conv(4, 4))
     torch.load(model, state)  # cannot be told from a network in this order
-    state = {name: state[name] for name in sorted(state, key=lambda n: ("mid" in n, n[0] == "e", n[-1] == "s"))}
-    with pytest.raises(ValueError, match=r"2 layers have the same arrays, and the layers between them have ano"):
+    state = {
+        name: state[name] for name in sorted(state, key=lambda n: ("mid" in n, n[0] == "e", n[-1] == "s"))
+    }
+    with pytest.raises(
+        ValueError, match=r"2 layers have the same arrays, and the layers between them have ano"
+    ):
         torch.load(model, state)
 
 
@@ -258,7 +262,9 @@ def test_flatten(rng, flatten):
 def test_flatten_must_be_told(rng):
     model, state = flat_net(rng)
     before = snapshot(model)
-    with pytest.raises(ValueError, match=r"fc takes 24 features, after .* 3 channels.*flatten=\(3, H, W\) with H·W = 8"):
+    with pytest.raises(
+        ValueError, match=r"fc takes 24 features, after .* 3 channels.*flatten=\(3, H, W\) with H·W = 8"
+    ):
         torch.load(model, state)
     unchanged(model, before)
     with pytest.raises(ValueError, match=r"flatten=\(3, 4, 3\) has 36 elements; fc has 24 features"):
@@ -311,7 +317,9 @@ def test_dtypes_are_kept_or_cast(rng):
     torch.load(model, state, dtype=jnp.bfloat16)
     assert model[0].bias[...].dtype == jnp.bfloat16
     wide = {name: a.astype(np.float64) for name, a in state.items()}
-    with pytest.raises(ValueError, match=r"would be float64, which JAX has with jax_enable_x64 only; give dtype="):
+    with pytest.raises(
+        ValueError, match=r"would be float64, which JAX has with jax_enable_x64 only; give dtype="
+    ):
         torch.load(model, wide)
     torch.load(model, wide, dtype="model")
     with pytest.raises(ValueError, match="complex64 cannot become float32"):
@@ -377,7 +385,9 @@ def test_linen_variables(rng, sort):
     state = layer(rng, "a", 4, 3, 3, 2) | transposed(rng, "b", 4, 4, 2, 2) | transposed(rng, "c", 4, 4, 2, 2)
     state |= bn(rng, "d", 4)
     loaded = torch.load(variables, state).model
-    np.testing.assert_array_equal(loaded["params"]["ConvTranspose_1"]["kernel"][1, 0], state["c.weight"][..., 1, 0].T)
+    np.testing.assert_array_equal(
+        loaded["params"]["ConvTranspose_1"]["kernel"][1, 0], state["c.weight"][..., 1, 0].T
+    )
     np.testing.assert_array_equal(loaded["batch_stats"]["BatchNorm_0"]["var"], state["d.running_var"])
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
 

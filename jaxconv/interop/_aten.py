@@ -203,6 +203,7 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "max.dim": _extreme(jnp.max, jnp.argmax),
     "min.dim": _extreme(jnp.min, jnp.argmin),
     "var.correction": _variance,
+    "var.dim": _variance,  # unbiased is a correction of 1
     "std.correction": lambda *args: jnp.sqrt(_variance(*args)),
     **dict.fromkeys(("softmax", "_softmax"), lambda x, dim, *_: jax.nn.softmax(x, axis=dim)),
     **dict.fromkeys(("log_softmax", "_log_softmax"), lambda x, dim, *_: jax.nn.log_softmax(x, axis=dim)),
@@ -229,6 +230,8 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "roll": lambda x, shifts, dims: jnp.roll(x, tuple(shifts), tuple(dims) or None),
     "index_select": lambda x, dim, index: jnp.take(x, index, axis=dim),
     "index": lambda x, where: x[tuple(slice(None) if i is None else i for i in where)],
+    "ones": lambda shape, dtype=None: jnp.ones(tuple(shape), dtype),
+    "zeros": lambda shape, dtype=None: jnp.zeros(tuple(shape), dtype),
     "full": lambda shape, value, dtype=None: jnp.full(tuple(shape), value, dtype),
     "arange": lambda end, dtype=None: jnp.arange(end, dtype=dtype),
     "arange.start": lambda start, end, dtype=None: jnp.arange(start, end, dtype=dtype),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ _PYTHON = {operator.getitem, operator.add, operator.sub, operator.mul, operator.
 
 def from_program(program: Any) -> tuple[Callable[..., Any], dict[str, jax.Array]]:
     """What `jaxconv.interop.torch.from_exported` documents."""
+    if any(_writes(node) for node in program.graph.nodes):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of its own use of pytrees
+            program = program.run_decompositions({})  # PyTorch knows what is a view of what was written
     nodes = list(program.graph.nodes)
     _refuse(nodes)
     signature = program.graph_signature
@@ -40,6 +45,11 @@ def from_program(program: Any) -> tuple[Callable[..., Any], dict[str, jax.Array]
         return tree(tuple(_value(node, values) for node in nodes[-1].args[0]))
 
     return function, params
+
+
+def _writes(node: Any) -> bool:
+    """Whether an operator changes its argument, as relu_ does."""
+    return node.op == "call_function" and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
 
 
 def _outputs(program: Any) -> Callable[[tuple[Any, ...]], Any]:
