@@ -24,7 +24,7 @@ SHAPE = (4, 3, 3, 2)
 
 
 def model():
-    zeros = lambda key, shape, dtype=jnp.float32, **_: jnp.asarray(np.zeros(shape, dtype))  # noqa: E731
+    zeros = lambda _key, shape, dtype=jnp.float32, **_: jnp.asarray(np.zeros(shape, dtype))  # noqa: E731
     return nn.Conv(3, 4, (3, 2), kernel_init=zeros, bias_init=zeros, rngs=nnx.Rngs(0))
 
 

@@ -15,7 +15,7 @@ from tests.test_dropin_models import import_keras
 from tests.torch_cases import QUICKLY
 
 
-def zeros(key, shape, dtype=jnp.float32, **_):
+def zeros(_key, shape, dtype=jnp.float32, **_):
     return jnp.asarray(np.zeros(shape, dtype))
 
 

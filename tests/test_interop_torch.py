@@ -155,12 +155,38 @@ class Everything(tn.Module):
 
     def forward(self, x, line, volume):
         n = torch.arange(3, dtype=torch.float32)
-        for (
-            name
-        ) in "relu relu6 elu selu celu gelu silu mish softplus hardtanh logsigmoid hardsigmoid".split():
+        for name in [
+            "relu",
+            "relu6",
+            "elu",
+            "selu",
+            "celu",
+            "gelu",
+            "silu",
+            "mish",
+            "softplus",
+            "hardtanh",
+            "logsigmoid",
+            "hardsigmoid",
+        ]:
             yield getattr(F, name)(x * 3)
         yield F.gelu(x, approximate="tanh")
-        for name in "exp abs sin cos floor ceil neg sign erf square sigmoid tanh expm1 reciprocal".split():
+        for name in [
+            "exp",
+            "abs",
+            "sin",
+            "cos",
+            "floor",
+            "ceil",
+            "neg",
+            "sign",
+            "erf",
+            "square",
+            "sigmoid",
+            "tanh",
+            "expm1",
+            "reciprocal",
+        ]:
             yield getattr(torch, name)(x)
         yield from (
             torch.sqrt(x.abs()),
@@ -282,7 +308,7 @@ def test_what_has_no_counterpart_is_listed_first():
         def forward(self, x):
             return torch.linalg.det(torch.fft.fft(F.dropout(x)).real)
 
-    with pytest.raises(ValueError, match="3 operators|4 operators") as error:
+    with pytest.raises(ValueError, match=r"^[34] operators") as error:
         interop.from_exported(exported(Odd(), np.zeros((3, 3), np.float32)))
     for part in (
         "dropout.default in training mode (call model.eval() first)",
@@ -290,7 +316,7 @@ def test_what_has_no_counterpart_is_listed_first():
         "aten.linalg_det",
     ):
         assert part in str(error.value)
-    with pytest.raises(ValueError, match="batch_norm.default in training mode"):
+    with pytest.raises(ValueError, match=r"batch_norm\.default in training mode"):
         interop.from_exported(exported(tn.BatchNorm2d(3), np.zeros((2, 3, 4, 5), np.float32)))
     function, params = interop.from_exported(exported(tn.ReLU(), np.zeros(3, np.float32)))
     with pytest.raises(ValueError, match="got 2 inputs, wanted 1"):
@@ -300,7 +326,7 @@ def test_what_has_no_counterpart_is_listed_first():
 # Weights in models of NNX, and back
 
 
-def zeros(key, shape, dtype=jnp.float32, **_):
+def zeros(_key, shape, dtype=jnp.float32, **_):
     return jnp.asarray(np.zeros(shape, dtype))
 
 

@@ -101,7 +101,7 @@ class _Work:
                 self.pair(layer, by_path[name], "renamed")
             elif isinstance(rename, Mapping):
                 raise ValueError(
-                    f"rename gives {layer.path!r} the name {name!r}, which is no layer of the model or taken; "
+                    f"rename gives {layer.path!r} the name {name!r}, no layer of the model or taken; "
                     f"it has {_nearest(str(name), by_path)}, for example."
                 )
         return {id(layer): str(new[layer.path]) for layer in self.sources}
