@@ -1,4 +1,5 @@
 """Files that lie, are cut off, or hold code: a clear error, no code run, no memory wasted."""
+# pyright: reportOptionalSubscript=false, reportOptionalMemberAccess=false
 
 import io
 import json

@@ -1,5 +1,7 @@
 """Networks of Flax, Equinox and Haiku, and Orbax checkpoints, loaded here: the same outputs."""
 
+from typing import Any
+
 import flax.linen as flax_linen
 import jax
 import jax.numpy as jnp
@@ -94,7 +96,7 @@ def test_orbax(theirs, tmp_path):
 class LinenNet(flax_linen.Module):
     """By Linen's own names, or by others that do not say what is transposed."""
 
-    library: object
+    library: Any
     named: bool
 
     @flax_linen.compact
@@ -201,10 +203,10 @@ def test_haiku(rng):
             x = self.layer(self.c(self.depth(self.b(self.norm(self.a(x))))))
             return self.d(x.reshape(x.shape[0], -1))
 
-    net, x = hk.transform_with_state(net), picture(rng)
-    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, True), x)
+    whole, x = hk.transform_with_state(net), picture(rng)
+    shapes = jax.eval_shape(lambda x: whole.init(jax.random.key(0), x, True), x)
     params, state = jax.tree.map(lambda leaf: rng.uniform(0.1, 0.9, leaf.shape).astype(leaf.dtype), shapes)
-    y = run(lambda x: net.apply(params, state, None, x)[0], x)
+    y = run(lambda x: whole.apply(params, state, None, x)[0], x)
     report = haiku.load(ours := Ours(), params, state)
     assert_close(run(ours, x), y, contraction=12 * 16 * 5, scale=np.abs(y) + 1)
     assert ("batch_norm/~/var_ema.average", "norm.var") in {(row[0], row[2]) for row in report.rows}

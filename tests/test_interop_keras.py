@@ -1,4 +1,5 @@
 """Networks built and saved by Keras, loaded here: the same outputs."""
+# pyright: reportOptionalSubscript=false, reportOptionalMemberAccess=false
 
 import warnings
 

@@ -3,6 +3,8 @@
 Sources are state_dicts made here by hand; values are checked by what they mean, element by element.
 """
 
+# pyright: reportOptionalSubscript=false, reportAttributeAccessIssue=false, reportIndexIssue=false
+
 import itertools
 
 import flax.linen

@@ -42,7 +42,7 @@ def _softplus(x, beta=1, threshold=20):
     return jnp.where(x * beta > threshold, x, jax.nn.softplus(x * beta) / beta)
 
 
-def _elu(x, alpha=1, scale=1, input_scale=1):
+def _elu(x, alpha=1.0, scale=1.0, input_scale=1.0):
     return scale * jnp.where(x > 0, x, alpha * jnp.expm1(jnp.minimum(x, 0) * input_scale))
 
 

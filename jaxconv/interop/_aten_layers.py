@@ -31,7 +31,7 @@ def _each(value: Any, rank: int) -> Any:
 
 def _conv(x, weight, bias, stride, padding, dilation, groups):
     kernel, rank = convert(weight, "conv", source=TORCH), weight.ndim - 2
-    padding = padding.upper() if isinstance(padding, str) else _each(padding, rank)
+    padding: Any = padding.upper() if isinstance(padding, str) else _each(padding, rank)
     stride, dilation = _each(stride, rank), _each(dilation, rank)
     return conv(x, kernel, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, **FIRST)
 
@@ -94,7 +94,7 @@ def _adaptive(rank: int, pool: Callable[..., Any], **options: Any) -> Callable[.
     return lambda x, output_size: pool(x, _each(output_size, rank), **options, **FIRST)
 
 
-def _upsample(method: str, *, antialias: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _upsample(method: Any, *, antialias: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The overload with `scale_factors`, and the one with the size and a scale for each axis."""
     aligns = method in ("linear", "cubic")
 
@@ -104,7 +104,7 @@ def _upsample(method: str, *, antialias: bool = False) -> tuple[Callable[..., An
             scaled = all(
                 math.floor(n * s) == out for n, s, out in zip(x.shape[2:], scales, size, strict=True)
             )
-        aim = {"scale": tuple(scales)} if scaled else {"size": tuple(size)}
+        aim = {"scale": tuple(scales)} if scaled else {"size": size}
         return resize(x, method=method, align_corners=align_corners, antialias=antialias, **aim, **FIRST)
 
     def vec(x, output_size, *rest):

@@ -85,13 +85,14 @@ def _row(library: str, kind: str) -> str:
 
 def _kernel(array: np.ndarray, kind: str, source: str, target: str, wanted: tuple[int, ...]) -> np.ndarray:
     source, target = _row(source, kind), _row(target, kind)
-    if kind == "conv" and array.ndim == 2 and len(wanted) > 2:  # a dense layer, where ours convolves
+    windowed = len(wanted) > 2
+    if kind == "conv" and array.ndim == 2 and windowed:  # a dense layer, where ours convolves
         array = array.reshape(_stored(wanted, kind, target, source))
     if kind == "depthwise":  # ours folds its last two axes into one
         array = convert(array, kind, source=source)
         *window, channels, multiplier = array.shape
         return array.reshape(*window, 1, channels * multiplier)
-    if kind == "conv" and len(wanted) == 2 < array.ndim:
+    if kind == "conv" and array.ndim > 2 and not windowed:
         return convert(array, kind, source=source, target=target).reshape(wanted)
     array = convert(array, kind, source=source, target=target)
     if source == EQUINOX and kind == "conv_transpose" and array.shape[-2] > wanted[-2] > 0:

@@ -116,13 +116,14 @@ class _Work:
             why = misfit(source, target, shared[0]) if shared else "they are layers of different kinds"
             self.problems.append(f"{source} does not fit {target}, {how}: {why}.")
             return False
-        if len(kinds) > 1 and not same(source, target, kinds):
+        kind, *others = kinds
+        if others and not same(source, target, kinds):
             self.problems.append(
                 f"{source} may be read as {' or '.join(kinds)} for {target.path}: say which layers are "
                 "transposed convolutions with transposed=(...)."
             )
             return False
-        self.pairs.append(Pair(source, target, kinds[0], how))
+        self.pairs.append(Pair(source, target, kind, how))
         return True
 
     def by_name(self, new: dict[int, str]) -> None:

@@ -113,11 +113,7 @@ def of_params(
     for key, array in flattened(params):
         inner = key[1:] if key and key[0] in _COLLECTIONS else key
         inner = inner[:-1] if len(inner) > 1 and inner[-1] == "value" else inner  # an older nnx.State
-        if (
-            not inner
-            or not hasattr(array, "shape")
-            or jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
-        ):
+        if not inner or not hasattr(array, "shape") or jax.numpy.issubdtype(array.dtype, jax.dtypes.extended):
             continue
         leaf = Leaf(".".join(map(str, key)), array, key)
         found.setdefault(tuple(map(str, inner[:-1])), {})[str(inner[-1])] = leaf
@@ -180,5 +176,5 @@ def _placed(value: np.ndarray, old: Any) -> jax.Array:
     """Where the old array is, if it is anywhere; NumPy's views are copied."""
     array = jax.numpy.asarray(value)
     sharding = getattr(old, "sharding", None)
-    committed = isinstance(old, jax.Array) and not isinstance(old, jax.core.Tracer) and old.committed
+    committed = isinstance(old, jax.Array) and getattr(old, "committed", False)
     return jax.device_put(array, sharding) if committed else array
