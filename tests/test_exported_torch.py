@@ -9,7 +9,7 @@ import pytest
 from jaxconv.interop import torch as interop
 from jaxconv.testing import assert_close
 from tests.torch_cases import QUICKLY
-from tests.torch_nets import NETS, F, UNet, made, tn, torch
+from tests.torch_nets import NETS, F, made, tn, torch
 
 
 def exported(net, *inputs):
@@ -28,8 +28,7 @@ def test_exported(cls):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         core = program.run_decompositions()
-    # Unpooling becomes an assignment by index there, which has no counterpart.
-    functions = [function] + [interop.from_exported(core)[0]] * (cls is not UNet)
+    functions = [function, interop.from_exported(core)[0]]
 
     def loss(params):
         results = [run(params, x) for run in functions]

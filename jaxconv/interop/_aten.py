@@ -139,6 +139,15 @@ def _to(x, dtype=None, *_):
     return x if not isinstance(dtype, jnp.dtype) else x.astype(dtype)
 
 
+def _at(where):
+    return tuple(slice(None) if i is None else i for i in where)
+
+
+def _put(x, where, values, accumulate=False):
+    place = x.at[_at(where)]
+    return place.add(values) if accumulate else place.set(values)
+
+
 UNARY: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(jnp, name)
@@ -229,7 +238,8 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "flip": lambda x, dims: jnp.flip(x, tuple(dims)),
     "roll": lambda x, shifts, dims: jnp.roll(x, tuple(shifts), tuple(dims) or None),
     "index_select": lambda x, dim, index: jnp.take(x, index, axis=dim),
-    "index": lambda x, where: x[tuple(slice(None) if i is None else i for i in where)],
+    "index": lambda x, where: x[_at(where)],
+    "index_put": _put,
     "ones": lambda shape, dtype=None: jnp.ones(tuple(shape), dtype),
     "zeros": lambda shape, dtype=None: jnp.zeros(tuple(shape), dtype),
     "full": lambda shape, value, dtype=None: jnp.full(tuple(shape), value, dtype),

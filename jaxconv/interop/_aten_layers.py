@@ -31,9 +31,9 @@ def _each(value: Any, rank: int) -> Any:
 
 def _conv(x, weight, bias, stride, padding, dilation, groups):
     kernel, rank = convert(weight, "conv", source=TORCH), weight.ndim - 2
-    padding: Any = padding.upper() if isinstance(padding, str) else _each(padding, rank)
+    pads: Any = padding.upper() if isinstance(padding, str) else _each(padding, rank)
     stride, dilation = _each(stride, rank), _each(dilation, rank)
-    return conv(x, kernel, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, **FIRST)
+    return conv(x, kernel, bias, stride=stride, padding=pads, dilation=dilation, groups=groups, **FIRST)
 
 
 def _conv_transpose(x, weight, bias, stride, padding, output_padding, groups, dilation):
