@@ -1,4 +1,4 @@
-"""The one table of kernel layouts, and the two functions that read it.
+"""The one table of kernel layouts, the two functions that read it, and orders that no table can hold.
 
 A layout is a word with one letter per axis: ``*`` stands for all window axes, ``o`` and ``i`` for the
 channels of the layer's output and input (the one that groups divide is known from the operator), ``m`` for a
@@ -25,6 +25,8 @@ TABLE: dict[str, dict[str, str]] = {
         "torch/onnx": "oi*",
         "keras/tensorflow": "*io",
         "flax": "*io",
+        "equinox": "oi*",
+        "haiku": "*io",
     },
     # jaxconv stores the kernel of the convolution that is transposed, whose output is this layer's input.
     "conv_transpose": {
@@ -33,11 +35,21 @@ TABLE: dict[str, dict[str, str]] = {
         "keras/tensorflow": "*oi",
         "flax": "~io",
         "flax with transpose_kernel=True": "*oi",
+        "equinox": "oi~",  # with groups `regroup` follows: there they divide the input's channels
+        "haiku": "~oi",
     },
     # jaxconv folds the last two into one axis, input channel major: (*k, 1, i*m).
     "depthwise": {
         JAXCONV: "*im",
         "keras/tensorflow": "*im",
+    },
+    "linear": {
+        JAXCONV: "io",
+        "torch/onnx": "oi",
+        "keras/tensorflow": "io",
+        "flax": "io",
+        "equinox": "oi",
+        "haiku": "io",
     },
 }
 
@@ -47,6 +59,7 @@ _NAMES = {
     "conv": {"o": "out", "i": "in/groups"},
     "conv_transpose": {"o": "out/groups", "i": "in"},
     "depthwise": {"i": "in", "m": "multiplier"},
+    "linear": {"o": "out", "i": "in"},
 }
 
 
@@ -75,7 +88,7 @@ def convert(
     """
     words = TABLE[operator]
     _check_array(array, f"{source} {operator} kernel", wanted=_describe(operator, words[source]))
-    if array.ndim < 3:
+    if operator != "linear" and array.ndim < 3:
         raise ValueError(
             f"{source} {operator} kernel: got rank {array.ndim}, shape {array.shape}; "
             f"wanted {_describe(operator, words[source])} with at least one window axis."
@@ -84,6 +97,23 @@ def convert(
     if shape is not None and _tuple(shape) != result.shape:
         raise ValueError(_mismatch(array, operator, source, target, _tuple(shape), result.shape))
     return result
+
+
+def regroup(kernel: Array, groups: int) -> Array:
+    """Moves the groups from the last axis but one to the last: (*k, g·out, in) -> (*k, out, g·in)."""
+    *window, out, inputs = kernel.shape
+    kernel = kernel.reshape(*window, groups, out // groups, inputs).swapaxes(-3, -2)
+    return kernel.reshape(*window, out // groups, groups * inputs)
+
+
+def channels_last(array: Array, axis: int, channels: int) -> Array:
+    """An axis that lists flattened maps (channels, *spatial), in the order (*spatial, channels).
+
+    With the number of positions in place of `channels` it is the inverse.
+    """
+    shape = array.shape
+    array = array.reshape(*shape[:axis], channels, -1, *shape[axis + 1 :])
+    return array.swapaxes(axis, axis + 1).reshape(shape)
 
 
 def convert_bias(array: Array, *, source: str, shape: Sequence[int] | None = None) -> Array:

@@ -13,10 +13,18 @@ ConvTranspose's go through `conv_transpose_padding`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
 
 from ..geometry.padding import Padding, pairs
+from ._files import restored
 from ._layout import Array, convert, convert_bias
+from ._load import Report, load_layers
+from ._match import Rename
+from ._models import layers_of, of_params
 from ._padding import Ints, Pairs, crop, window_axes
 
 
@@ -166,6 +174,66 @@ def conv_transpose_padding(
         (axis.span - 1 - before, axis.span - 1 - after)
         for axis, (before, after) in zip(axes, pairs(padding, len(axes)), strict=True)
     )
+
+
+def load(
+    model: Any,
+    source: Any,
+    *,
+    rename: Rename | None = None,
+    strict: bool = True,
+    dtype: Any = None,
+    transposed: Sequence[str] | None = None,
+    transpose_kernel: bool = False,
+) -> Report:
+    """Loads the weights of a Flax network, NNX or Linen, into a model with the same layers.
+
+    Layers are matched as in `jaxconv.interop.torch.load`, and so are `rename`, `strict` and `dtype`.
+    `jaxconv.nn` names its parameters as Flax does, so what differs is the kernel of a ConvTranspose.
+
+    Args:
+      model: an NNX module, which is changed in place, or the variables of a Linen one, which are not.
+      source: an NNX module or its state, parameters in nested mappings (Linen's variables), or the folder of
+        an Orbax checkpoint of one of them.
+      rename: names of layers in the source -> names in the model, None for a layer that is not wanted.
+      strict: whether every array on both sides must find its place.
+      dtype: of the arrays; None keeps the source's, "model" is that of the model's own parameters.
+      transposed: the paths of the source's ConvTranspose layers. None goes by Linen's own names and by
+        shapes, and says so where these leave it open; an NNX module needs neither.
+      transpose_kernel: the option of these layers; an NNX module has its own.
+
+    Returns:
+      A report, which prints as a table; its `model` has the weights.
+
+    Raises:
+      ValueError: for layers that do not match, or a folder that is no checkpoint.
+
+    Example:
+      >>> import numpy as np
+      >>> from flax import nnx
+      >>> from jaxconv import nn
+      >>> kernel = np.arange(6.0, dtype=np.float32).reshape(3, 1, 2)  # window, in, out
+      >>> model = nn.ConvTranspose(1, 2, 3, use_bias=False, rngs=nnx.Rngs(0))
+      >>> print(load(model, {"kernel": kernel}, transposed=("",)))
+      source  shape      model   shape      done
+      kernel  (3, 1, 2)  kernel  (3, 2, 1)  ~io -> *oi, by name
+      >>> model.kernel[..., 0].tolist()
+      [[4.0, 5.0], [2.0, 3.0], [0.0, 1.0]]
+    """
+    if isinstance(source, str | Path):
+        source = restored(Path(source))
+    if isinstance(source, nnx.State):
+        source = nnx.to_pure_dict(source)
+    if isinstance(source, nnx.Pytree):
+        layers, ordered = layers_of(source), True
+    elif isinstance(source, Mapping):
+        layers, ordered = of_params(source, library=_stored(transpose_kernel), transposed=transposed), None
+    else:
+        raise ValueError(
+            f"{type(source).__module__}.{type(source).__name__} is no source of Flax's weights; give an NNX "
+            "module or state, nested mappings of arrays, or the folder of an Orbax checkpoint."
+        )
+    return load_layers(model, layers, rename=rename, strict=strict, dtype=dtype, ordered=ordered)
 
 
 def _cropped(padding: str, total: int) -> int:

@@ -11,11 +11,16 @@ transposed convolution's padding goes through `conv_transpose_padding`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from ..geometry.axis import Axis
 from ..geometry.padding import is_int, per_axis
+from ._keras_files import layers_of_source
 from ._layout import Array, convert, convert_bias
+from ._load import Report, load_layers
+from ._match import Rename
 from ._padding import Ints, Pairs, crop, window_axes
 
 _KERAS = "keras/tensorflow"
@@ -276,3 +281,45 @@ def _cropped(axis: Axis, same: bool, extra: int | None) -> int:
     if extra is not None:
         return (axis.span - axis.span % 2 if same else 0) - extra
     return axis.span - axis.stride if same else min(axis.span - axis.stride, 0)
+
+
+def load(
+    model: Any,
+    source: str | Path | Mapping[str, Any] | Any,
+    *,
+    rename: Rename | None = None,
+    strict: bool = True,
+    dtype: Any = None,
+) -> Report:
+    """Loads the weights of a Keras or TensorFlow network into a model with the same layers.
+
+    Layers are matched as in `jaxconv.interop.torch.load`, and so are `rename`, `strict` and `dtype`.
+    Nothing in a file is run or unpacked to the disk. A SeparableConv's two kernels are the layers
+    `.../depthwise` and `.../pointwise`. A normalisation whose epsilon differs, as the defaults of Keras and
+    Flax do, is told in the report.
+
+    Args:
+      model: an NNX module, which is changed in place, or the variables of a Linen one, which are not.
+      source: a .keras or .h5 file (h5py is needed; of `.weights.h5`, which has no configuration, layers are
+        known by shape and automatic name), a Keras model, or arrays by name, {variable.path: array}.
+      rename: names of layers in the source -> names in the model, None for a layer that is not wanted.
+      strict: whether every array on both sides must find its place.
+      dtype: of the arrays; None keeps the source's, "model" is that of the model's own parameters.
+
+    Returns:
+      A report, which prints as a table; its `model` has the weights.
+
+    Raises:
+      ValueError: for layers that do not match, or a file that is missing, damaged, or much larger unpacked.
+
+    Example:
+      >>> import numpy as np
+      >>> from flax import nnx
+      >>> from jaxconv import nn
+      >>> model = nnx.Sequential(nn.DepthwiseConv(3, (5, 2), use_bias=False, rngs=nnx.Rngs(0)))
+      >>> print(load(model, {"depthwise_conv2d/kernel": np.zeros((5, 2, 3, 1), np.float32)}))
+      source                   shape         model            shape         done
+      depthwise_conv2d/kernel  (5, 2, 3, 1)  layers.0.kernel  (5, 2, 1, 3)  folded, the only one that fits
+    """
+    layers, ordered = layers_of_source(source)
+    return load_layers(model, layers, rename=rename, strict=strict, dtype=dtype, ordered=ordered)
