@@ -1,0 +1,4 @@
+"""The same function over pieces: tiles in space, streams in time, shards on devices.
+
+`regions.py` says which positions each operation needs, `local.py` evaluates one on pieces.
+"""
