@@ -3,8 +3,8 @@
 `local(node, pieces, wanted)` computes exactly the wanted positions of a result from arrays that hold some
 positions of the operands. The operation is the node's own, bound again with the padding that follows from
 what the piece holds instead of its own: a piece is first cut to, or filled up to, what is `needed`. What it
-lacks gets the operation's own neutral value (zero, minus infinity, what `pad` pads with), so a piece that ends
-where the array does meets the border as the whole array would.
+lacks gets the operation's own neutral value (zero, minus infinity, what `pad` pads with), so a piece that
+ends where the array does meets the border as the whole array would.
 
 All of it is static: only shapes and relative positions decide the program. But for rows of resizes and for
 what counts positions (`iota`), pieces that are moved by whole periods have the same program.

@@ -1,7 +1,7 @@
 """How one tile is computed: which parts of which values, from the wanted part of the results backwards.
 
-A value may be needed in several parts that lie far apart, as the two ends of a circular border are. Parts that
-overlap are computed once, as the smallest box around them.
+A value may be needed in several parts that lie far apart, as the two ends of a circular border are. Parts
+that overlap are computed once, as the smallest box around them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ..graph.known import Known
 from ..graph.nodes import Graph, Node, Value
 from ..ops.resample_weights import taps
 from .local import Piece, cut, local
@@ -59,7 +60,7 @@ class Planner:
     """
 
     def __init__(self, graph: Graph, partitioned: Mapping[Value, Any]) -> None:
-        self.graph, self.partitioned = graph, partitioned
+        self.graph, self.partitioned, self.known = graph, partitioned, Known()
         self._nodes = live(graph)[::-1]
         self._number = {node: i for i, node in enumerate(self._nodes)}
 
@@ -73,7 +74,7 @@ class Planner:
         for node in self._nodes:
             for result, value in enumerate(node.results):
                 parts[value] = merged(asked.pop(value, []))
-                if self._is_leaf(node) and any(any(part) for part in parts[value]):
+                if any(map(any, parts[value])) and self._is_leaf(value):
                     asked[value] = parts[value]
                     continue
                 for part in parts[value]:
@@ -97,9 +98,11 @@ class Planner:
         )
         return Plan(tuple(leaves), tuple(steps), tuple(wanted), key)
 
-    def _is_leaf(self, node: Node) -> bool:
-        """Positions are counted outside, so that all tiles have the same program."""
-        return node.op == "constant"
+    def _is_leaf(self, value: Value) -> bool:
+        """What counts positions is computed outside, so that all tiles have the same program."""
+        if value in self.partitioned or value.node is None:
+            return False
+        return value.node.name == "iota" or self.known(value) is not None
 
     def _relative(self, step: Step, parts: Mapping[Value, Sequence[Region]]) -> Any:
         """What a step computes, but for where in the arrays that is."""

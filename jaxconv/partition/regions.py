@@ -1,8 +1,8 @@
 """Which positions of its operands a node needs for some positions of its result, and which nodes are local.
 
 A `Region` says for each dimension of an array which positions are meant: `(start, stop)` for one that is
-partitioned, None for one that is whole. Positions count from the start of the whole array; what a window needs
-may lie below 0 or beyond the size, where the operation pads.
+partitioned, None for one that is whole. Positions count from the start of the whole array; what a window
+needs may lie below 0 or beyond the size, where the operation pads.
 
 - `links(node)`: how each dimension of a result moves over a dimension of an operand, as `Taps` (and `rows`,
   where borders differ); a dimension of an operand without a link is needed whole.
@@ -125,8 +125,8 @@ def follow(graph: Graph, start: Mapping[Value, Dims]) -> dict[Value, Dims]:
       start: for the inputs that are partitioned, the dimension of each axis.
 
     Returns:
-      The same for each value that depends on them and that a result needs. A dimension of one position that is
-      dropped is no more one of an axis.
+      The same for each value that depends on them and that a result needs. A dimension of one position that
+      is dropped is no more one of an axis.
 
     Raises:
       ValueError: if a node is not local along an axis; it is named.
@@ -184,8 +184,8 @@ def _sees_all(node: Node, link: Link, result: int) -> bool:
 def _refusal(node: Node, axis: int, why: str) -> str:
     where = node.layer or node.source or "the function"
     return (
-        f"{node.name} in {where} is not local along partitioned axis {axis}: {why}. A function over pieces may "
-        "not mix positions that are far apart; leave that layer out, or give it to another function."
+        f"{node.name} in {where} is not local along partitioned axis {axis}: {why}. A function over pieces "
+        "may not mix positions that are far apart; leave that layer out, or apply it to the whole result."
     )
 
 
@@ -202,12 +202,20 @@ _WHY = {
 }
 
 
+_FIRST = Taps(1, 0, ((0,),))  # of a dimension of one position
+
+
 def _same(node: Node, result: int) -> Iterator[Link]:
-    ndim = len(node.results[result].shape)
+    """Dimensions of one position spread."""
+    shape = node.results[result].shape
     alone = result if node.name == "optimization_barrier" else None
     for i, operand in enumerate(node.operands):
-        if len(operand.shape) == ndim and alone in (None, i):
-            yield from (Link(i, d, d) for d in range(ndim))
+        if len(operand.shape) == len(shape) and alone in (None, i):
+            yield from (Link(i, d, d, _kept(n, shape[d])) for d, n in enumerate(operand.shape))
+
+
+def _kept(size: int, out: int) -> Taps:
+    return SAME if size == out else _FIRST
 
 
 def _windowed(node: Node, result: int) -> Iterator[Link]:
@@ -301,8 +309,7 @@ def _transpose(node: Node, result: int) -> Iterator[Link]:
 def _broadcast(node: Node, result: int) -> Iterator[Link]:
     shape = node.results[result].shape
     for d, to in enumerate(node.params["broadcast_dimensions"]):
-        stays = node.operands[0].shape[d] == shape[to]
-        yield Link(0, d, to, SAME if stays else Taps(1, 0, ((0,),)))
+        yield Link(0, d, to, _kept(node.operands[0].shape[d], shape[to]))
 
 
 def _concatenate(node: Node, result: int) -> Iterator[Link]:
