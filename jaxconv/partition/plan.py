@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ..graph.known import Known
 from ..graph.nodes import Graph, Node, Value
@@ -39,13 +40,15 @@ class Plan(NamedTuple):
     """The steps to one tile.
 
     Attributes:
-      leaves: what it starts from: parts of arrays that are not computed here.
+      moving: what it starts from: parts of arrays that are others for each tile.
+      fixed: likewise, whole arrays.
       steps: in order.
       wanted: the part of each result that is wanted.
       key: equal for plans that are the same program; they differ in where their leaves are taken.
     """
 
-    leaves: tuple[tuple[Value, Region], ...]
+    moving: tuple[tuple[Value, Region], ...]
+    fixed: tuple[Value, ...]
     steps: tuple[Step, ...]
     wanted: tuple[Region, ...]
     key: Any
@@ -84,10 +87,10 @@ class Planner:
                     for region, operand in zip(inside, node.operands, strict=True):
                         if region is not None:
                             asked.setdefault(operand, []).append(region)
-        leaves: list[tuple[Value, Region]] = []
-        for value, regions in asked.items():
-            parts[value] = merged(regions)
-            leaves += [(value, part) for part in parts[value]]
+        parts |= {value: merged(regions) for value, regions in asked.items()}
+        leaves = [(v, part) for v in asked if v.kind != "literal" for part in parts[v]]
+        moving = tuple((v, part) for v, part in leaves if any(part))
+        fixed = tuple(v for v, part in leaves if not any(part))
         steps: list[Step] = []
         for node, result, part, inside in reversed(found):
             holders = (r and _holder(parts[v], r) for r, v in zip(inside, node.operands, strict=True))
@@ -96,7 +99,7 @@ class Planner:
             tuple((id(v), _extent(part)) for v, part in leaves),
             tuple(self._relative(step, parts) for step in steps),
         )
-        return Plan(tuple(leaves), tuple(steps), tuple(wanted), key)
+        return Plan(moving, fixed, tuple(steps), tuple(wanted), key)
 
     def _is_leaf(self, value: Value) -> bool:
         """What counts positions is computed outside, so that all tiles have the same program."""
@@ -116,22 +119,27 @@ class Planner:
         return self._number[node], step.result, _extent(step.region), tuple(held), tuple(moves)
 
 
-def program(plan: Plan, outputs: Sequence[Value]) -> Callable[[Sequence[jax.Array]], list[jax.Array]]:
-    """The function from a plan's leaves to the wanted parts of the results."""
+def program(plan: Plan, outputs: Sequence[Value]) -> Callable[..., list[jax.Array]]:
+    """The function from what is moving and what is fixed to the wanted parts of the results."""
 
-    def run(arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    def run(moving: Sequence[jax.Array], fixed: Sequence[jax.Array]) -> list[jax.Array]:
         held: dict[Value, dict[Region, jax.Array]] = {}
-        for (value, region), array in zip(plan.leaves, arrays, strict=True):
+        for (value, region), array in zip(plan.moving, moving, strict=True):
             held.setdefault(value, {})[region] = array
+        held |= {v: {(None,) * len(v.shape): array} for v, array in zip(plan.fixed, fixed, strict=True)}
         for node, result, region, operands in plan.steps:
             pieces = [
-                None if part is None else Piece(held[value][part], part)
+                None if part is None else Piece(_held(held, value, part), part)
                 for value, part in zip(node.operands, operands, strict=True)
             ]
             held.setdefault(node.results[result], {})[region] = local(node, pieces, region, result)
         return [_taken(held[value], region) for value, region in zip(outputs, plan.wanted, strict=True)]
 
     return run
+
+
+def _held(held: Mapping[Value, Mapping[Region, jax.Array]], value: Value, part: Region) -> jax.Array:
+    return jnp.asarray(value.data, value.dtype) if value.kind == "literal" else held[value][part]
 
 
 def merged(regions: Sequence[Region]) -> list[Region]:
