@@ -307,9 +307,9 @@ def _reshape(call: _Call) -> Any:
         interval = call.wanted[link.result_dim]
         assert link.taps is not None
         if interval is not None:
-            times = link.taps.period
-            starts[link.result_dim] = interval[0] - call.start(link.operand_dim) * times
-            shape[link.result_dim] = x.shape[link.operand_dim] * times // link.taps.advance
+            period, advance = link.taps.period, link.taps.advance
+            starts[link.result_dim] = interval[0] - call.start(link.operand_dim) * period // advance
+            shape[link.result_dim] = x.shape[link.operand_dim] * period // advance
     stops = [a + n for a, n in zip(starts, call.shape(), strict=True)]
     return lax.slice(x.reshape(shape), starts, stops)
 
