@@ -18,6 +18,7 @@ import jax
 
 from ..graph.trace import is_array, trace
 from .host import Progress, Source, looks_like_array, reported, results
+from .unroll import unrolled
 from .work import Tiling, Work
 
 _MEMORY = 2**28  # bytes, where nothing else is said
@@ -89,7 +90,7 @@ class Tiled:
         leaves, tree = jax.tree_util.tree_flatten((self.fn, shaped, kwargs))
         key = (tree, *((leaf.shape, leaf.dtype) if is_array(leaf) else leaf for leaf in leaves))
         if key not in self._works:
-            graph = trace(self.fn, *shaped, **kwargs)
+            graph = unrolled(trace(self.fn, *shaped, **kwargs))
             options = self._options
             self._works[key] = Work(
                 graph, graph.argument(position), options.axes, options.tile, options.memory, options.batch
