@@ -1,6 +1,5 @@
 """Tiles against the whole image: every operation, every border, random networks, and arrays on disk."""
 
-import functools
 import warnings
 
 import equinox
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 import jaxconv
 from jaxconv.partition import tiled
+from jaxconv.partition.memory import compiled_bytes
 
 from .random_nets import net
 
@@ -46,7 +46,6 @@ def test_random_networks(seed):
     assert len([n for n in by_tiles.tiling(x).counts if n > 1]) == 2
 
 
-CHANNELS = functools.partial(jnp.ones, dtype=jnp.float32)
 WEIGHTS = jnp.asarray(np.random.default_rng(5).normal(size=(4, 3, 3)), jnp.float32)
 PLACES = jnp.asarray(np.random.default_rng(6).normal(size=(1, 23, 3)), jnp.float32)
 
@@ -60,7 +59,7 @@ def indexed(method, size):
 
 
 OPERATIONS = {
-    "conv": lambda x: jaxconv.conv(x, WEIGHTS, stride=2, padding=(2, 1), dilation=2),
+    "conv": lambda x: jaxconv.conv(x, WEIGHTS, stride=2, padding=((2, 1),), dilation=2),
     "conv with a crop": lambda x: jaxconv.conv(x, WEIGHTS, padding=((-2, 5),)),
     "conv_transpose": lambda x: jaxconv.conv_transpose(x, WEIGHTS, stride=3, padding=((2, 0),)),
     "conv_transpose with gaps": lambda x: jaxconv.conv_transpose(x, WEIGHTS[:2], stride=3),
@@ -80,10 +79,10 @@ OPERATIONS = {
         x, 2.0, lax.mul, (1, 3, 1), (1, 2, 1), ((0, 0), (2, 1), (0, 0))
     ),
     "smallest": lambda x: -linen.max_pool(-x, (3,), (1,), "SAME"),
-    "resize, nearest": lambda x: jaxconv.resize(x, 41, method="nearest"),
+    "resize, nearest": lambda x: jaxconv.resize(x, size=41, method="nearest"),
     "resize, linear": lambda x: jaxconv.resize(x, scale=2, method="linear"),
-    "resize, cubic, smaller": lambda x: jaxconv.resize(x, 11, method="cubic", antialias=True),
-    "resize, corners": lambda x: jaxconv.resize(x, 45, method="linear", align_corners=True),
+    "resize, cubic, smaller": lambda x: jaxconv.resize(x, size=11, method="cubic", antialias=True),
+    "resize, corners": lambda x: jaxconv.resize(x, size=45, method="linear", align_corners=True),
     "jax.image, linear": indexed("linear", 46),
     "jax.image, nearest": indexed("nearest", 37),
     "repeat": lambda x: jnp.repeat(x, 3, axis=1),
@@ -158,14 +157,15 @@ def test_scipy(mode, theirs, rng):
 
 def test_a_large_image_has_few_programs():
     kernel = jnp.ones((5, 1, 1))
-    fn = lambda x: jaxconv.conv(
-        jnp.tanh(jaxconv.conv(x, kernel, padding="SAME")), kernel, stride=2, padding=2
-    )
+
+    def fn(x):
+        return jaxconv.conv(jnp.tanh(jaxconv.conv(x, kernel, padding="SAME")), kernel, stride=2, padding=2)
+
     by_tiles = tiled(fn, tile=100)
     shape = jax.ShapeDtypeStruct((1, 100_001, 1), np.float32)
     assert by_tiles.tiling(shape).counts == (501,)
     [work] = by_tiles._works.values()
-    assert len({work.plan(number).key for number in work.grid}) == 3
+    assert len({work.plan(number).key for number in work.grid}) == 4  # the last two see the border
     assert by_tiles.tiling(shape).halo == ((4, 3),)
     assert by_tiles.tiling(shape).scale == (2,)
 
@@ -175,15 +175,18 @@ def upsampling(x):
 
 
 REFUSED = {
-    "global pooling": (lambda x, p: upsampling(x) * x.mean((1, 2), keepdims=True), "reduce_sum.*it reduces"),
-    "one window": (lambda x, p: upsampling(x) * jaxconv.avg_pool(x, x.shape[1:3]), "its one window sees"),
-    "a running sum": (lambda x, p: jnp.cumsum(upsampling(x), 1), "cumsum.*running sum"),
-    "attention": (lambda x, p: jnp.einsum("nhwc,nkwc->nhkw", upsampling(x), x), "dot_general.*joins each"),
-    "a transform": (lambda x, p: jnp.fft.fft(upsampling(x), axis=1).real, "fft.*not known to be local"),
-    "rows joined": (lambda x, p: upsampling(x).reshape(1, -1, 3), "reshape.*joins the axis"),
-    "unknown places": (lambda x, p: upsampling(x)[:, jnp.argmax(x[0, 0, :, 0])], "not known before"),
+    "global pooling": (lambda x, _: upsampling(x) * x.mean((1, 2), keepdims=True), "reduce_sum.*it reduces"),
+    "one window": (lambda x, _: upsampling(x) * jaxconv.avg_pool(x, x.shape[1:3]), "its one window sees"),
+    "a running sum": (lambda x, _: jnp.cumsum(upsampling(x), 1), "cumsum.*running sum"),
+    "attention": (lambda x, _: jnp.einsum("nhwc,nkwc->nhkw", upsampling(x), x), "dot_general.*joins each"),
+    "a transform": (lambda x, _: jnp.fft.fft(upsampling(x), axis=1).real, "fft.*not known to be local"),
+    "rows joined": (lambda x, _: upsampling(x).reshape(1, -1, 3), "reshape.*joins the axis"),
+    "unknown places": (
+        lambda x, p: upsampling(x)[:, p["mixer"]["kernel"][0, 0].astype(int)],
+        "not known before",
+    ),
     "a loop": (
-        lambda x, p: lax.while_loop(lambda x: x.sum() < 9, lambda x: 2 * x, upsampling(x)),
+        lambda x, _: lax.while_loop(lambda x: x.sum() < 9, lambda x: 2 * x, upsampling(x)),
         "while.*only a scan",
     ),
     "a parameter's layer": (
@@ -191,7 +194,7 @@ REFUSED = {
         "dot_general in mixer .*it sums",
     ),
     "instance normalisation": (
-        lambda x, p: jax.named_scope("norm_3")(lambda y: y / y.std((1, 2), keepdims=True))(upsampling(x)),
+        lambda x, _: jax.named_scope("norm_3")(lambda y: y / y.std((1, 2), keepdims=True))(upsampling(x)),
         "in norm_3 is not local along partitioned axis 0",
     ),
 }
@@ -252,8 +255,8 @@ def test_files(dtype, rng, tmp_path):
     mapped[:] = x
     out = np.lib.format.open_memmap(tmp_path / "y.npy", "w+", "u1", want.shape)
     assert by_tiles(mapped, out=out, progress=lambda done, total: told.append((done, total))) is out
-    assert told[0] == (0, 9)
-    assert told[-1] == (9, 9)
+    assert told[0] == (0, 6)
+    assert told[-1] == (6, 6)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), want)
 
     stored = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(16, 16), dtype=x.dtype)
@@ -282,7 +285,10 @@ def test_pages_of_memory_maps_are_let_go(tmp_path, monkeypatch, rng):
 
 def test_batches_of_tiles(rng):
     x, kernel = image(rng, 64, 30, 2), image(rng, 3, 3, 2, 1)
-    fn = lambda x: jaxconv.conv(x, kernel, padding=1)
+
+    def fn(x):
+        return jaxconv.conv(x, kernel, padding=1)
+
     by_tiles = tiled(fn, tile=7, batch=4)
     assert same(by_tiles(x), fn(x))
     [work] = by_tiles._works.values()
@@ -291,20 +297,24 @@ def test_batches_of_tiles(rng):
 
 def test_memory_decides_the_tile(rng):
     x, kernel = image(rng, 1, 300, 200, 1), image(rng, 3, 3, 1, 16)
-    fn = lambda x: jaxconv.conv(x, kernel, padding=1).sum(-1)
+
+    def fn(x):
+        return jaxconv.conv(x, kernel, padding=1).sum(-1)
+
     small, large = tiled(fn, memory=2**20), tiled(fn)
     assert same(small(x), fn(x), 500)
     [work] = small._works.values()
     assert large.tiling(x).counts == (1, 1)
-    assert np.prod(small.tiling(x).counts) > 4
-    from jaxconv.partition.memory import compiled_bytes
-
+    assert np.prod(small.tiling(x).counts) >= 4
     assert max(compiled_bytes(program) for program in work._programs.values()) <= 2**20
 
 
 def test_bad_input(rng):
     x = image(rng, 1, 20, 17, 1)
-    fn = lambda x: jaxconv.conv(x, jnp.ones((3, 3, 1, 1)), padding=1)
+
+    def fn(x):
+        return jaxconv.conv(x, jnp.ones((3, 3, 1, 1)), padding=1)
+
     for options, message in [
         ({"batch": 0}, "batch=0 must be"),
         ({"memory": 0}, "memory=0 must be"),
@@ -326,4 +336,4 @@ def test_bad_input(rng):
     with pytest.raises(ValueError, match="no window moves"):
         tiled(lambda x: 2 * x, tile=8)(x)
     with pytest.raises(ValueError, match="no result of the function has a position"):
-        tiled(lambda x: jnp.ones(3), tile=8, axes=[1])(x)
+        tiled(lambda _: jnp.ones(3), tile=8, axes=[1])(x)
