@@ -82,7 +82,7 @@ class Planner:
                     continue
                 for part in parts[value]:
                     regions = needed(node, part, result)
-                    inside = [r and within(r, v.shape) for r, v in zip(regions, node.operands, strict=True)]
+                    inside = [r and self._inside(v, r) for r, v in zip(regions, node.operands, strict=True)]
                     found.append((node, result, part, inside))
                     for region, operand in zip(inside, node.operands, strict=True):
                         if region is not None:
@@ -100,6 +100,15 @@ class Planner:
             tuple(self._relative(step, parts) for step in steps),
         )
         return Plan(moving, fixed, tuple(steps), tuple(wanted), key)
+
+    def _inside(self, value: Value, region: Region) -> Region | None:
+        """What there is of a region, in numbers along dimensions that are partitioned."""
+        dims = self.partitioned.get(value, ())
+        whole = (
+            ((0, n) if d in dims and i is None else i)
+            for d, (i, n) in enumerate(zip(region, value.shape, strict=True))
+        )
+        return within(tuple(whole), value.shape)
 
     def _is_leaf(self, value: Value) -> bool:
         """What counts positions is computed outside, so that all tiles have the same program."""
