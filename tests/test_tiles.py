@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
+import zarr
 from flax import linen, nnx
 from jax import lax
 from scipy import ndimage
@@ -246,7 +248,6 @@ def blurred(x):
 
 @pytest.mark.parametrize("dtype", ["u1", ">u2"])
 def test_files(dtype, rng, tmp_path):
-    tifffile, zarr = pytest.importorskip("tifffile"), pytest.importorskip("zarr")
     x = rng.integers(0, 256, (50, 70)).astype(dtype)
     want = np.asarray(blurred(x.astype("u2")))
     by_tiles, told = tiled(blurred, tile=13), []
