@@ -48,7 +48,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "restore", "testing"}
+MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "partition", "restore", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
