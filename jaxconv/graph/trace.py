@@ -16,7 +16,7 @@ from jax.extend import core
 
 from .kinds import op_of
 from .names import Place, closed_over, path_name
-from .nodes import Graph, Node, Parts, Value
+from .nodes import Call, Graph, Node, Parts, Value
 from .origins import complete
 from .windows import windows_of
 
@@ -56,7 +56,7 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
             f"fn={fn!r} of type {type(fn).__name__} must be a function followed by its arguments."
         )
     leaves, tree = jax.tree_util.tree_flatten_with_path((fn, args, kwargs))
-    arrays = [i for i, (_, leaf) in enumerate(leaves) if _is_array(leaf)]
+    arrays = [i for i, (_, leaf) in enumerate(leaves) if is_array(leaf)]
 
     def flat(*given: Any) -> Any:
         everything = [leaf for _, leaf in leaves]
@@ -76,12 +76,14 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
         tuple(builder.nodes),
         tuple(outputs),
         jax.tree_util.tree_structure(shapes),
+        tuple(builder.calls),
     )
     complete(graph)
     return graph
 
 
-def _is_array(leaf: Any) -> bool:
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf of the arguments is an input of the graph; all others are part of the function."""
     return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
 
 
@@ -110,6 +112,7 @@ class _Builder:
     def __init__(self, names: dict[int, str], constants: dict[int, Value] | None = None) -> None:
         self.names = names
         self.nodes: list[Node] = []
+        self.calls: list[Call] = []
         self.constants: dict[int, Value] = {} if constants is None else constants
 
     def run(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Value], place: Place) -> list[Value]:
@@ -137,7 +140,12 @@ class _Builder:
         place, op = outer.of(equation.source_info), op_of(equation.primitive.name)
         called = _called(equation)
         if op == "opaque" and called is not None:
-            return self.run(called.jaxpr, called.consts, operands, place)
+            start = len(self.nodes)
+            results = self.run(called.jaxpr, called.consts, operands, place)
+            if equation.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+                call = Call(equation, tuple(operands), tuple(results), start, len(self.nodes))
+                self.calls.append(call)
+            return results
         node = Node(
             op,
             equation,
@@ -168,7 +176,7 @@ class _Builder:
             for v, outer in zip(closed.jaxpr.invars, outers, strict=True)
         ]
         outputs = inner.run(closed.jaxpr, closed.consts, inputs, place)
-        return Graph(tuple(inputs), tuple(inner.nodes), tuple(outputs))
+        return Graph(tuple(inputs), tuple(inner.nodes), tuple(outputs), calls=tuple(inner.calls))
 
 
 def _literal(atom: Any) -> Value:
