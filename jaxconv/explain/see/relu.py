@@ -59,7 +59,7 @@ def nonlinearities(graph: Graph) -> list[str]:
 def opened(call: Call, graph: Graph) -> bool:
     """Whether a function with a derivative of its own is taken apart where there are rectifiers in it."""
     nodes = graph.nodes[call.start : call.stop]
-    return all(n.name in _CHOOSES for n in nodes) or any(n.op in ("conv", "dot") for n in nodes)
+    return all(n.name in _CHOOSES for n in nodes) or any(n.op in ("conv", "dot", "resize") for n in nodes)
 
 
 def _opens(graph: Graph, i: int) -> bool:
