@@ -14,3 +14,5 @@ from .maximise import maximise as maximise
 from .patches import Patch as Patch
 from .patches import top_patches as top_patches
 from .rule import with_rule as with_rule
+from .sheet import Subject as Subject
+from .sheet import sheet as sheet

@@ -30,7 +30,8 @@ def grad_cam(
     Args:
       fn: any function of arrays, or a callable pytree.
       *args: its arguments.
-      layer: one of `layer_names`, with spatial axes; A is what it gives, before any rectifier.
+      layer: one of `layer_names`, with spatial axes; A is what it gives. The paper's
+        are rectified: "name+relu".
       target: the score, as in `gradient`.
       wrt: the position of the argument that is the input; by default the first that is one array of two or
         more dimensions.

@@ -18,6 +18,7 @@ from .patches import Patch
 _SIGNED, _MAPS, _BETWEEN = "RdBu_r", "magma", "0.8"
 _CLIP = 99.5  # percentile at which signed colours end: a few large values would leave all others pale
 _MOST_KERNELS = 64
+_WIDE = 16  # inches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +58,10 @@ def sheet(p: Pictures, path: Path) -> None:
     from matplotlib.figure import Figure
 
     height, width = p.image.shape[:2]
-    panel = 16 / 7 * height / width + 0.5
-    heights = [panel, 3.6, 16 / len(p.maps) + 0.4, *([3.6] if p.patches else [])]
-    figure = Figure(figsize=(16, sum(heights)), layout="constrained", facecolor="white", dpi=110)
+    tall = min(height / width, 1.5)
+    side = min(_WIDE / len(p.maps), 5)
+    heights = [_WIDE / 7 * tall + 0.6, 2.4, side * tall + 0.4, *([_WIDE / len(p.patches[1]) + 0.5] if p.patches else [])]
+    figure = Figure(figsize=(_WIDE, sum(heights)), layout="constrained", facecolor="white", dpi=110)
     rows = figure.subfigures(len(heights), 1, height_ratios=heights)
     _first_row(p, rows[0].subplots(1, 7))
     _second_row(p, rows[1])
@@ -67,7 +69,7 @@ def sheet(p: Pictures, path: Path) -> None:
         most = np.maximum(maps.max((0, 1)), np.finfo(maps.dtype).tiny)
         _tiles(axis, list(np.moveaxis(maps / most, -1, 0)), cmap=_MAPS, vmin=0, vmax=1)
         size = "x".join(map(str, maps.shape[:2]))
-        axis.set_title(f"{layer}: {size} maps, each by its maximum", fontsize=10)
+        axis.set_title(f"{_short(layer)}: {size}, each map by its maximum", fontsize=9)
     if p.patches:
         _patches_row(p, rows[3], *p.patches)
     part = path.with_name(f".{path.name}.part")
@@ -81,9 +83,9 @@ def _first_row(p: Pictures, axes: Any) -> None:
     _answer(p, answer)
     for axis, (name, values) in zip(signed, p.attributions.items(), strict=True):
         most = max(float(np.percentile(np.abs(values), _CLIP)), float(np.finfo(np.float32).tiny))
-        _show(axis, values, f"{name}\nwhite 0, red +{most:.2g}, blue -{most:.2g}", cmap=_SIGNED, most=most)
+        _show(axis, values, f"{name}\nwhite 0, red, blue ±{_number(most)}", cmap=_SIGNED, most=most)
     layer, heat = p.cam
-    _show(cam, _visible(p.image, p.values), f"Grad-CAM of {layer}\ndark 0, bright {heat.max():.2g}")
+    _show(cam, _visible(p.image, p.values), f"Grad-CAM of {_short(layer)}\ndark 0, bright {_number(heat.max())}")
     cam.imshow(heat, cmap=_MAPS, vmin=0, vmax=heat.max() or 1, alpha=0.7)
 
 
@@ -111,12 +113,12 @@ def _second_row(p: Pictures, figure: Any) -> None:
     if some.shape[2] == 3:  # of colours, whose zero is grey
         most = float(np.abs(some).max()) or 1.0
         _tiles(kernels, list(np.moveaxis(0.5 + some / (2 * most), -1, 0)))
-        kernels.set_title(f"first kernels; grey 0, black -{most:.2g}, white +{most:.2g}", fontsize=10)
+        kernels.set_title(f"first kernels\ngrey 0, white, black ±{_number(most)}", fontsize=10)
     else:
         some = some.mean(2)
         most = float(np.percentile(np.abs(some), _CLIP)) or 1.0
         _tiles(kernels, list(np.moveaxis(some, -1, 0)), cmap=_SIGNED, vmin=-most, vmax=most)
-        kernels.set_title(f"first kernels; white 0, red +{most:.2g}, blue -{most:.2g}", fontsize=10)
+        kernels.set_title(f"first kernels\nwhite 0, red, blue ±{_number(most)}", fontsize=10)
     for c, (axis, picture) in enumerate(zip(maximised, p.maximised, strict=True)):
         _show(axis, _visible(picture, p.values), f"{'maximises' if c == 0 else ''}\n{p.classes[c]}")
 
@@ -127,8 +129,8 @@ def _patches_row(p: Pictures, figure: Any, layer: str, patches: list[list[Patch]
     for number, (axis, row) in enumerate(zip(axes, patches, strict=True)):
         pictures = [_visible(_framed(patch.pixels, size), p.values, nan=0.8) for patch in row]
         _tiles(axis, pictures, cmap="gray", vmin=0, vmax=1)
-        first = f"{layer}: what its filters answer to most" if number == 0 else ""
-        axis.set_title(f"{first}\n{row[0].value:.2g} to {row[-1].value:.2g}", fontsize=9, loc="left")
+        first = f"{_short(layer)}: what filters answer to most" if number == 0 else ""
+        axis.set_title(f"{first}\n{_number(row[0].value)} to {_number(row[-1].value)}", fontsize=9, loc="left")
 
 
 def _framed(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -142,6 +144,16 @@ def _visible(image: np.ndarray, values: tuple[float, float], nan: float = 0.0) -
     low, high = values
     scaled = np.nan_to_num(np.clip((image - low) / (high - low), 0, 1), nan=nan)
     return scaled[..., 0] if image.shape[-1] == 1 else scaled
+
+
+def _short(layer: str) -> str:
+    """The last parts of a name."""
+    return "/".join(layer.split("/")[-3:])
+
+
+def _number(value: float) -> str:
+    """Two digits, without an exponent where that is as short."""
+    return f"{value:.0f}" if 10 <= abs(value) < 1e5 else f"{value:.2g}"
 
 
 def _show(axis: Any, picture: np.ndarray, title: str, *, cmap: str = "gray", most: float | None = None) -> None:

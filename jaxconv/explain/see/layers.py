@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from ...graph import Fields, Graph, Node, ReceptiveField, Value
 from ...graph.origins import origins, parameters
 from .net import Net
+from .relu import rectifiers
 
 
+_RECTIFIED = "+relu"
 # Operations of which a layer has one, unless it has layers inside.
 _HEADS = ("conv", "dot", "resize", "opaque")
 
@@ -26,8 +28,9 @@ def layer_names(fn: Callable[..., Any], *args: Any, wrt: int | None = None) -> l
     """The layers that can be looked at, in the order in which they are first computed.
 
     They are those of `jaxconv.summary`, and more: a layer is named by its parameters, by its scope, or by the
-    line of its source; "name#0" and "name#1" are the calls of one that is called twice. "block" is what all
-    layers "block/..." give together.
+    line of its source; "name#0" and "name#1" are the calls of one that is called twice. Beside these,
+    "block" is what all layers "block/..." give together, and "name+relu" what the rectifier behind a layer
+    gives.
 
     Args:
       fn: any function of arrays, or a callable pytree.
@@ -55,7 +58,7 @@ def layer_names(fn: Callable[..., Any], *args: Any, wrt: int | None = None) -> l
 
 
 def at_layer(fn: Callable[..., Any], layer: str, *, wrt: int | None = None) -> Callable[..., Any]:
-    """The function that ends at a layer: its result is what the layer gives, before any rectifier.
+    """The function that ends at a layer: its result is what the layer gives.
 
     Args:
       fn: any function of arrays, or a callable pytree.
@@ -93,6 +96,8 @@ def find_layer(graph: Graph, x: Value, layer: str) -> Value:
     Raises:
       ValueError: if the name is none, or that of several calls.
     """
+    if layer.endswith(_RECTIFIED):
+        return _rectified(graph, find_layer(graph, x, layer.removesuffix(_RECTIFIED)), layer)
     found = _outputs(graph, x)
     if layer in found:
         return found[layer]
@@ -118,6 +123,13 @@ def find_layer(graph: Graph, x: Value, layer: str) -> Value:
         if near
         else f"layer={layer!r} is not there; the input passes no layer at all."
     )
+
+
+def _rectified(graph: Graph, value: Value, layer: str) -> Value:
+    behind = [node.results[0] for node, data in rectifiers(graph).items() if data is value]
+    if not behind:
+        raise ValueError(f"layer={layer!r}: no rectifier max(x, 0) follows; leave out {_RECTIFIED!r}.")
+    return behind[0]
 
 
 def _name(node: Node) -> str:
@@ -214,7 +226,7 @@ def axes_of(graph: Graph, x: Value, value: Value) -> Axes:
 
 
 def activations(fn: Callable[..., Any], *args: Any, layer: str, wrt: int | None = None) -> jax.Array:
-    """The feature maps of a layer, before any rectifier.
+    """The feature maps of a layer.
 
     Args:
       fn: any function of arrays, or a callable pytree.

@@ -20,7 +20,7 @@ class Patch:
     """A place in a picture.
 
     Attributes:
-      value: the filter's there, before any rectifier.
+      value: the filter's there.
       image: number of the picture.
       position: in the layer's map.
       box: what the filter sees of the picture, along each spatial axis; less than its receptive field at

@@ -19,7 +19,8 @@ from .maximise import maximise
 from .patches import Patch, top_patches
 from .score import Target
 
-_MOST_MAPS, _FILTERS, _PATCHES = 16, 8, 8
+_MOST_MAPS, _FILTERS, _PATCHES = 16, 8, 9
+_MAXIMISED = 96  # pixels of an image whose middle one is maximised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Subject:
       target: number of the class that is asked about; by default the answer, of a map the one that most
         pixels get.
       data: images `(n, height, width, channels)` among which patches are looked for, or None.
+      patches: the layer whose filters these are; by default the last of `layers`.
       values: the least and the largest of an image's values.
     """
 
@@ -45,6 +47,7 @@ class Subject:
     classes: Sequence[str] = ()
     target: int | None = None
     data: np.ndarray | None = None
+    patches: str | None = None
     values: tuple[float, float] = (0.0, 1.0)
 
 
@@ -53,7 +56,7 @@ def sheet(subject: Subject, path: str | Path, *, target: int | None = None, step
 
     The image and the answer; gradient, guided backpropagation, deconvnet, integrated gradients, Grad-CAM;
     the first layer's kernels; inputs that maximise each class; maps of layers; the patches of a data set that
-    filters of the last layer answer to most. Where the result is a map, the score is the class's sum over the
+    some filters answer to most. Where the result is a map, the score is the class's sum over the
     pixels that get it.
 
     Args:
@@ -113,19 +116,16 @@ def _score(y: np.ndarray, chosen: int) -> Target:
 
 
 def _attributions(subject: Subject, x: jax.Array, asked: Target, steps: int) -> dict[str, np.ndarray]:
-    @jax.jit
-    def look(x: jax.Array) -> dict[str, jax.Array]:
-        grey = (subject.values[0] + subject.values[1]) / 2 if subject.data is None else subject.values[0]
-        return {
-            "gradient": gradient(subject.fn, x, target=asked),
-            "guided backpropagation": guided_backprop(subject.fn, x, target=asked),
-            "deconvnet": deconvnet(subject.fn, x, target=asked),
-            "integrated gradients": integrated_gradients(
-                subject.fn, x, target=asked, baseline=grey, steps=steps
-            ).values,
-        }
-
-    return {name: np.asarray(values[0]).sum(-1) for name, values in look(x).items()}
+    methods: dict[str, Callable[[jax.Array], jax.Array]] = {
+        "gradient": lambda x: gradient(subject.fn, x, target=asked),
+        "guided backpropagation": lambda x: guided_backprop(subject.fn, x, target=asked),
+        "deconvnet": lambda x: deconvnet(subject.fn, x, target=asked),
+        "integrated gradients": lambda x: integrated_gradients(
+            subject.fn, x, target=asked, baseline=subject.values[0], steps=steps
+        ).values,
+    }
+    found = jax.jit(lambda x: [method(x) for method in methods.values()])(x)
+    return {name: np.asarray(values[0]).sum(-1) for name, values in zip(methods, found, strict=True)}
 
 
 def _cam(subject: Subject, x: jax.Array, asked: Target) -> np.ndarray:
@@ -145,8 +145,9 @@ def _maps(fn: Callable[..., Any], x: jax.Array, layer: str) -> np.ndarray:
 def _maximised(subject: Subject, x: jax.Array, y: np.ndarray, steps: int) -> list[np.ndarray]:
     """For each class; of a map at its middle. All in one program."""
     low, high = subject.values
+    x = x if y.ndim == 2 else x[:, :_MAXIMISED, :_MAXIMISED]
     grey = jnp.full_like(x, (low + high) / 2)
-    middle = tuple(n // 2 for n in y.shape[1:-1])
+    middle = tuple(n // 2 for n in x.shape[1:-1]) if y.ndim == 4 else ()
 
     def one(c: jax.Array) -> jax.Array:
         return maximise(
@@ -165,7 +166,7 @@ def _maximised(subject: Subject, x: jax.Array, y: np.ndarray, steps: int) -> lis
 def _patches(subject: Subject) -> tuple[str, list[list[Patch]]] | None:
     if subject.data is None:
         return None
-    layer = subject.layers[-1]
+    layer = subject.patches or subject.layers[-1]
     channels = activations(subject.fn, jnp.asarray(subject.x), layer=layer).shape[-1]
     some = np.unique(np.linspace(0, channels - 1, _FILTERS).astype(int)).tolist()
     return layer, top_patches(subject.fn, subject.data, layer=layer, k=_PATCHES, channels=some)
