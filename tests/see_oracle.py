@@ -27,7 +27,8 @@ class Weights:
         def draw(*shape: int) -> np.ndarray:
             return (rng.normal(size=shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
 
-        return cls(draw(3, 2, 2, 4), draw(4), draw(3, 3, 4, 4), draw(4), draw(4, 3))
+        dense = np.abs(draw(4, 3)) * np.array([[1], [-1], [1], [-1]], np.float32)  # signals of both signs
+        return cls(draw(3, 2, 2, 4), draw(4), draw(3, 3, 4, 4), draw(4), dense)
 
 
 def conv(x: np.ndarray, kernel: np.ndarray, padding: tuple) -> np.ndarray:

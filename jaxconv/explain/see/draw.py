@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,9 @@ def sheet(p: Pictures, path: Path) -> None:
     height, width = p.image.shape[:2]
     tall = min(height / width, 1.5)
     side = min(_WIDE / len(p.maps), 5)
-    heights = [_WIDE / 7 * tall + 0.6, 2.4, side * tall + 0.4, *([_WIDE / len(p.patches[1]) + 0.5] if p.patches else [])]
+    heights = [_WIDE / 7 * tall + 0.6, 2.4, side * tall + 0.4]
+    if p.patches:
+        heights.append(_WIDE / len(p.patches[1]) + 0.5)
     figure = Figure(figsize=(_WIDE, sum(heights)), layout="constrained", facecolor="white", dpi=110)
     rows = figure.subfigures(len(heights), 1, height_ratios=heights)
     _first_row(p, rows[0].subplots(1, 7))
@@ -83,7 +86,7 @@ def _first_row(p: Pictures, axes: Any) -> None:
     _answer(p, answer)
     for axis, (name, values) in zip(signed, p.attributions.items(), strict=True):
         most = max(float(np.percentile(np.abs(values), _CLIP)), float(np.finfo(np.float32).tiny))
-        _show(axis, values, f"{name}\nwhite 0, red, blue ±{_number(most)}", cmap=_SIGNED, most=most)
+        _show(axis, values, f"{name}\nwhite 0, red +{_number(most)}, blue -{_number(most)}", cmap=_SIGNED, most=most)
     layer, heat = p.cam
     _show(cam, _visible(p.image, p.values), f"Grad-CAM of {_short(layer)}\ndark 0, bright {_number(heat.max())}")
     cam.imshow(heat, cmap=_MAPS, vmin=0, vmax=heat.max() or 1, alpha=0.7)
@@ -104,7 +107,7 @@ def _answer(p: Pictures, axis: Any) -> None:
     axis.set(xlim=(0, 100), xticks=(0, 50, 100))
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(f"answer, %\nasked about: {name}", fontsize=10)
+    axis.set_title(f"answer, %\nasked about: {name}", fontsize=9)
 
 
 def _second_row(p: Pictures, figure: Any) -> None:
@@ -113,12 +116,12 @@ def _second_row(p: Pictures, figure: Any) -> None:
     if some.shape[2] == 3:  # of colours, whose zero is grey
         most = float(np.abs(some).max()) or 1.0
         _tiles(kernels, list(np.moveaxis(0.5 + some / (2 * most), -1, 0)))
-        kernels.set_title(f"first kernels\ngrey 0, white, black ±{_number(most)}", fontsize=10)
+        kernels.set_title(f"first kernels\ngrey 0, white +{_number(most)}, black -{_number(most)}", fontsize=9)
     else:
         some = some.mean(2)
         most = float(np.percentile(np.abs(some), _CLIP)) or 1.0
         _tiles(kernels, list(np.moveaxis(some, -1, 0)), cmap=_SIGNED, vmin=-most, vmax=most)
-        kernels.set_title(f"first kernels\nwhite 0, red, blue ±{_number(most)}", fontsize=10)
+        kernels.set_title(f"first kernels\nwhite 0, red +{_number(most)}, blue -{_number(most)}", fontsize=9)
     for c, (axis, picture) in enumerate(zip(maximised, p.maximised, strict=True)):
         _show(axis, _visible(picture, p.values), f"{'maximises' if c == 0 else ''}\n{p.classes[c]}")
 
@@ -127,16 +130,17 @@ def _patches_row(p: Pictures, figure: Any, layer: str, patches: list[list[Patch]
     axes = np.atleast_1d(figure.subplots(1, len(patches)))
     size = [max(len(patch.box[d]) for row in patches for patch in row) for d in (0, 1)]
     for number, (axis, row) in enumerate(zip(axes, patches, strict=True)):
-        pictures = [_visible(_framed(patch.pixels, size), p.values, nan=0.8) for patch in row]
+        pictures = [_visible(_framed(patch, size), p.values, nan=0.8) for patch in row]
         _tiles(axis, pictures, cmap="gray", vmin=0, vmax=1)
         first = f"{_short(layer)}: what filters answer to most" if number == 0 else ""
         axis.set_title(f"{first}\n{_number(row[0].value)} to {_number(row[-1].value)}", fontsize=9, loc="left")
 
 
-def _framed(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """To one size, by what is no number."""
-    border = [(0, n - have) for n, have in zip(size, pixels.shape[:2], strict=True)]
-    return np.pad(pixels.astype(float), [*border, (0, 0)], constant_values=np.nan)
+def _framed(patch: Patch, size: Sequence[int]) -> np.ndarray:
+    """To one size, by what is no number on the side where the picture ends."""
+    missing = [n - len(seen) for n, seen in zip(size, patch.box, strict=True)]
+    border = [(n, 0) if seen.start == 0 else (0, n) for n, seen in zip(missing, patch.box, strict=True)]
+    return np.pad(patch.pixels.astype(float), [*border, (0, 0)], constant_values=np.nan)
 
 
 def _visible(image: np.ndarray, values: tuple[float, float], nan: float = 0.0) -> np.ndarray:
@@ -161,7 +165,7 @@ def _show(axis: Any, picture: np.ndarray, title: str, *, cmap: str = "gray", mos
     axis.imshow(picture, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_color(_BETWEEN)
-    axis.set_title(title, fontsize=10)
+    axis.set_title(title, fontsize=9)
 
 
 def _tiles(axis: Any, pictures: list[np.ndarray], **colours: Any) -> None:
@@ -170,7 +174,7 @@ def _tiles(axis: Any, pictures: list[np.ndarray], **colours: Any) -> None:
 
     height, width = pictures[0].shape[:2]
     gap = max(1, height // 14)
-    columns = max(1, round((len(pictures) * height / width) ** 0.5))
+    columns = math.ceil(len(pictures) ** 0.5)
     rows = -(-len(pictures) // columns)
     whole = np.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, *pictures[0].shape[2:]), np.nan
