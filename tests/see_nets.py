@@ -89,7 +89,10 @@ def plain(params: dict[str, Any], x: jax.Array) -> jax.Array:
 
 def _nnx(w: Weights, x: np.ndarray) -> Case:
     model = Nnx()
-    for layer, kernel, bias in ((model.first, w.first, w.first_bias), (model.second, w.second, w.second_bias)):
+    for layer, kernel, bias in (
+        (model.first, w.first, w.first_bias),
+        (model.second, w.second, w.second_bias),
+    ):
         layer.kernel[...], layer.bias[...] = jnp.asarray(kernel), jnp.asarray(bias)
     model.dense.kernel[...] = jnp.asarray(w.dense)
     return Case(model, (jnp.asarray(x),), "first", "second#1")
@@ -127,7 +130,9 @@ def _equinox(w: Weights, x: np.ndarray) -> Case:
 def _haiku(w: Weights, x: np.ndarray) -> Case:
     def forward(x: jax.Array) -> jax.Array:
         second = hk.Conv2D(4, 3, padding=SECOND, name="second")
-        x = hk.max_pool(jax.nn.relu(hk.Conv2D(4, (3, 2), padding=FIRST, name="first")(x)), PAIRS, PAIRS, "VALID")
+        x = hk.max_pool(
+            jax.nn.relu(hk.Conv2D(4, (3, 2), padding=FIRST, name="first")(x)), PAIRS, PAIRS, "VALID"
+        )
         for _ in range(2):
             x = jax.nn.relu(second(x))
         return hk.Linear(3, with_bias=False, name="dense")(x.mean((1, 2)))

@@ -78,9 +78,7 @@ class Network:
         self.before = conv(x, weights.first, FIRST) + weights.first_bias
         pooled, self.switches = pool(np.maximum(self.before, 0))
         self.inner = [conv(pooled, weights.second, SECOND) + weights.second_bias]
-        self.inner.append(
-            conv(np.maximum(self.inner[0], 0), weights.second, SECOND) + weights.second_bias
-        )
+        self.inner.append(conv(np.maximum(self.inner[0], 0), weights.second, SECOND) + weights.second_bias)
         self.y = np.maximum(self.inner[1], 0).mean((1, 2)) @ weights.dense
 
     def back(self, rule: str, target: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Backward passes with other rules for rectifiers, Grad-CAM, patches: against a network by hand, in five forms."""
+"""Backward passes with other rules for rectifiers, and Grad-CAM: a network by hand against five forms of it."""
 
 from collections.abc import Callable
 
@@ -89,7 +89,7 @@ FORMS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu6": jax.nn.relu6,
     "product": lambda x: x * (x > 0),
     "where": lambda x: jnp.where(x > 0, x, 0.0),
-    "where not": lambda x: jnp.where(0 >= x, 0.0, x),
+    "where not": lambda x: jnp.where(x <= 0, 0.0, x),
     "jit": jax.jit(lambda x: jax.jit(jnp.maximum)(x, 0)),
     "remat": jax.checkpoint(jax.nn.relu),
     "scan": lambda x: lax.scan(lambda c, _: (jax.nn.relu(c), None), x, length=1)[0],

@@ -1,4 +1,4 @@
-"""`jaxconv see`: a sheet of a network in a file, of a module's, of a run; and what it says of what is not there."""
+"""`jaxconv see`: sheets of a network in a file and of a run, and what is said of what is not there."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxconv import cli
 
-NETWORK = '''
+NETWORK = """
 import functools, jax, jax.numpy as jnp, numpy as np
 import jaxconv
 from jaxconv.explain.see import Subject
@@ -35,7 +35,7 @@ def subject(image, checkpoint=None):
 
 def nothing(image):
     return 3
-'''
+"""
 
 
 @pytest.fixture
@@ -72,7 +72,10 @@ def test_sheets(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["seen_network.py:nothing", "a.png"], "gave int; it has to return a jaxconv.explain.see.Subject"),
         ([".", "a.png"], "has no see.txt that names a function; name it: jaxconv see MODULE:FUNCTION"),
         (["weights", "a.png", "--checkpoint", "x"], "weights is a run itself; leave out --checkpoint"),
-        (["seen_network.py:subject", "map.png", "--target", "thng"], "'thng' is no number and none of ground"),
+        (
+            ["seen_network.py:subject", "map.png", "--target", "thng"],
+            "'thng' is no number and none of ground",
+        ),
         (["seen_network.py:subject", "map.png", "--target", "2"], "target=2 is no class; the result has 2"),
     ],
 )

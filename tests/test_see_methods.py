@@ -148,7 +148,10 @@ def test_what_is_said_of_bad_input(rng: np.random.Generator) -> None:
         (lambda: see.gradient(fn, "x", target=0), "is no argument that is one array"),
         (lambda: see.gradient(lambda x: (x, x), x, target=0), "fn has several results"),
         (lambda: see.integrated_gradients(fn, x, target=0, steps=0), "steps=0 must be at least 1"),
-        (lambda: see.integrated_gradients(fn, x, target=0, baseline=jnp.ones(2)), r"baseline of shape \(2,\)"),
+        (
+            lambda: see.integrated_gradients(fn, x, target=0, baseline=jnp.ones(2)),
+            r"baseline of shape \(2,\)",
+        ),
         (lambda: see.maximise(fn, x, target=0, blur=-1), r"{'blur': -1} must not be negative"),
         (lambda: see.with_rule(fn, "relu"), "rule='relu' must be one of gradient, deconvnet, guided"),
         (lambda: see.top_patches(fn, x, layer="first", channels=[4]), r"channels=\[4\] are none of layer"),

@@ -25,7 +25,11 @@ def make(weights: Weights, form: str):
             self.rectifiers = torch.nn.ModuleList([torch.nn.ReLU() for _ in range(3)])
 
         def rectify(self, x, call: int):
-            return functional.relu(x) if form == "functions" else self.rectifiers[0 if form == "one" else call](x)
+            return (
+                functional.relu(x)
+                if form == "functions"
+                else self.rectifiers[0 if form == "one" else call](x)
+            )
 
         def forward(self, x):
             (top, bottom), (left, right) = FIRST
@@ -92,7 +96,5 @@ def test_integrated_gradients_and_grad_cam(rng: np.random.Generator) -> None:
     assert same(np.asarray(see.integrated_gradients(case.fn, *case.args, target=1, steps=16).values), theirs)
     given = torch.tensor(np.moveaxis(x, -1, 1).copy())
     cam = attr.LayerGradCam(net, net.rectifiers[2]).attribute(given, target=1).detach().numpy()[:, 0]
-    ours = see.grad_cam(
-        case.fn, jnp.asarray(x), layer="second#1+relu", target=1, signed=True, enlarge=False
-    )
+    ours = see.grad_cam(case.fn, jnp.asarray(x), layer="second#1+relu", target=1, signed=True, enlarge=False)
     assert same(np.asarray(ours), cam)

@@ -29,7 +29,8 @@ def subject(image: Path, checkpoint: Path) -> Subject:
     pixels = to_network(trained, read(image))
     counts = np.bincount(predict(trained.model, pixels).ravel(), minlength=len(trained.classes))
     layers = [
-        f"network/backbone/stages/{i}/{count - 1}+relu" for i, count in enumerate(STAGES[trained.network.depth])
+        f"network/backbone/stages/{i}/{count - 1}+relu"
+        for i, count in enumerate(STAGES[trained.network.depth])
     ]
     return Subject(
         trained.model,

@@ -21,8 +21,8 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
         help="a sheet of pictures: what a network sees in an image",
         description="Draws what a network makes of an image: saliency, guided backpropagation, deconvnet, "
         "integrated gradients, Grad-CAM, kernels, maximising inputs, feature maps, patches of a data set. "
-        f"CHECKPOINT is the folder of a run whose {NOTE} names a function MODULE:FUNCTION, or such a function "
-        "itself, or one in a file; it gets the image's path, and the run's where there is one, and returns a "
+        f"CHECKPOINT is the folder of a run whose {NOTE} names a function MODULE:FUNCTION, or such a "
+        "function itself, or one in a file; it gets the image's path, and the run's where there is one, and returns a "
         "jaxconv.explain.see.Subject.",
         epilog="examples: jaxconv see runs/fashion_mnist 7     "
         "jaxconv see network.py:subject cat.png --checkpoint weights.npz",
@@ -60,7 +60,9 @@ def see(args: argparse.Namespace, load: Load) -> str:
     function = load(name) if Path(name.rpartition(":")[0]).suffix == ".py" else _imported(name)
     subject = function(args.image, *([] if checkpoint is None else [checkpoint]))
     if not isinstance(subject, Subject):
-        raise ValueError(f"{name} gave {type(subject).__name__}; it has to return a jaxconv.explain.see.Subject.")
+        raise ValueError(
+            f"{name} gave {type(subject).__name__}; it has to return a jaxconv.explain.see.Subject."
+        )
     out = args.out or args.image.with_name(f"{args.image.stem}_see.png")
     target = None if args.target is None else _class(args.target, [*subject.classes])
     asked = sheet(subject, out, target=target, steps=args.steps)

@@ -86,9 +86,17 @@ def _first_row(p: Pictures, axes: Any) -> None:
     _answer(p, answer)
     for axis, (name, values) in zip(signed, p.attributions.items(), strict=True):
         most = max(float(np.percentile(np.abs(values), _CLIP)), float(np.finfo(np.float32).tiny))
-        _show(axis, values, f"{name}\nwhite 0, red +{_number(most)}, blue -{_number(most)}", cmap=_SIGNED, most=most)
+        _show(
+            axis,
+            values,
+            f"{name}\nwhite 0, red +{_number(most)}, blue -{_number(most)}",
+            cmap=_SIGNED,
+            most=most,
+        )
     layer, heat = p.cam
-    _show(cam, _visible(p.image, p.values), f"Grad-CAM of {_short(layer)}\ndark 0, bright {_number(heat.max())}")
+    _show(
+        cam, _visible(p.image, p.values), f"Grad-CAM of {_short(layer)}\ndark 0, bright {_number(heat.max())}"
+    )
     cam.imshow(heat, cmap=_MAPS, vmin=0, vmax=heat.max() or 1, alpha=0.7)
 
 
@@ -111,12 +119,16 @@ def _answer(p: Pictures, axis: Any) -> None:
 
 
 def _second_row(p: Pictures, figure: Any) -> None:
-    kernels, *maximised = figure.subplots(1, 1 + len(p.maximised), width_ratios=[2.2, *[1] * len(p.maximised)])
+    kernels, *maximised = figure.subplots(
+        1, 1 + len(p.maximised), width_ratios=[2.2, *[1] * len(p.maximised)]
+    )
     some = p.kernels[..., :_MOST_KERNELS]
     if some.shape[2] == 3:  # of colours, whose zero is grey
         most = float(np.abs(some).max()) or 1.0
         _tiles(kernels, list(np.moveaxis(0.5 + some / (2 * most), -1, 0)))
-        kernels.set_title(f"first kernels\ngrey 0, white +{_number(most)}, black -{_number(most)}", fontsize=9)
+        kernels.set_title(
+            f"first kernels\ngrey 0, white +{_number(most)}, black -{_number(most)}", fontsize=9
+        )
     else:
         some = some.mean(2)
         most = float(np.percentile(np.abs(some), _CLIP)) or 1.0
@@ -133,7 +145,9 @@ def _patches_row(p: Pictures, figure: Any, layer: str, patches: list[list[Patch]
         pictures = [_visible(_framed(patch, size), p.values, nan=0.8) for patch in row]
         _tiles(axis, pictures, cmap="gray", vmin=0, vmax=1)
         first = f"{_short(layer)}: what filters answer to most" if number == 0 else ""
-        axis.set_title(f"{first}\n{_number(row[0].value)} to {_number(row[-1].value)}", fontsize=9, loc="left")
+        axis.set_title(
+            f"{first}\n{_number(row[0].value)} to {_number(row[-1].value)}", fontsize=9, loc="left"
+        )
 
 
 def _framed(patch: Patch, size: Sequence[int]) -> np.ndarray:
@@ -160,7 +174,9 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if 10 <= abs(value) < 1e5 else f"{value:.2g}"
 
 
-def _show(axis: Any, picture: np.ndarray, title: str, *, cmap: str = "gray", most: float | None = None) -> None:
+def _show(
+    axis: Any, picture: np.ndarray, title: str, *, cmap: str = "gray", most: float | None = None
+) -> None:
     low, high = (0, 1) if most is None else (-most, most)
     axis.imshow(picture, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     axis.set(xticks=[], yticks=[])

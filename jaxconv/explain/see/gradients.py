@@ -36,7 +36,7 @@ def gradient(
       An array of the input's shape. Examples of a batch do not touch each other, if they do not in `fn`.
 
     Raises:
-      ValueError: if the target or the layer is none of the function's, or the input is not one floating array.
+      ValueError: if the target or the layer is none of the function's, or the input is no floating array.
 
     References:
       Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks. ICLR 2014 workshop, arXiv:1312.6034.
@@ -169,7 +169,9 @@ def integrated_gradients(
     s, x = scored(fn, args, target=target, layer=layer, wrt=wrt)
     b = jnp.asarray(baseline, x.dtype)
     if b.shape not in ((), x.shape):
-        raise ValueError(f"baseline of shape {b.shape} must be one number, or of the input's shape {x.shape}.")
+        raise ValueError(
+            f"baseline of shape {b.shape} must be one number, or of the input's shape {x.shape}."
+        )
     points, weights = np.polynomial.legendre.leggauss(steps)
     t, w = (jnp.asarray(a / 2, x.dtype) for a in (points + 1, weights))
 

@@ -18,7 +18,6 @@ from ...graph.origins import origins, parameters
 from .net import Net
 from .relu import rectifiers
 
-
 _RECTIFIED = "+relu"
 # Operations of which a layer has one, unless it has layers inside.
 _HEADS = ("conv", "dot", "resize", "opaque")
@@ -285,4 +284,3 @@ def first_kernels(fn: Callable[..., Any], *args: Any, wrt: int | None = None) ->
         out, into, *taps = node.params["dimension_numbers"].rhs_spec
         kernel = jnp.transpose(kernel, (*taps, into, out))
     return kernel
-

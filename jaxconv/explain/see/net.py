@@ -91,7 +91,7 @@ class _Run:
         return [self._read(v, found) for v in ends]
 
     def _read(self, value: Value, found: Mapping[Value, Any]) -> Any:
-        return found[value] if value in found else value.data
+        return found.get(value, value.data)
 
     def _stop(self, graph: Graph, ends: Sequence[Value]) -> int:
         """One after the last node that is needed."""

@@ -81,7 +81,9 @@ def top_patches(
     data = np.asarray(args[at])
     axes = _axes(fn, args, at, layer, batch)
     if axes.batch is None:
-        raise ValueError(f"layer={layer!r} has no axis of pictures; hand the network over as jax.vmap makes it.")
+        raise ValueError(
+            f"layer={layer!r} has no axis of pictures; hand the network over as jax.vmap makes it."
+        )
 
     @jax.jit
     def largest(*args: Any) -> tuple[jax.Array, jax.Array]:
@@ -89,9 +91,7 @@ def top_patches(
         flat = maps.reshape(maps.shape[0], -1, maps.shape[-1])
         return flat.max(1), flat.argmax(1)
 
-    found = [
-        largest(*args[:at], jnp.asarray(part), *args[at + 1 :]) for part in _parts(data, batch)
-    ]
+    found = [largest(*args[:at], jnp.asarray(part), *args[at + 1 :]) for part in _parts(data, batch)]
     values, places = (np.concatenate([np.asarray(a) for a in column]) for column in zip(*found, strict=True))
     wanted = range(values.shape[1]) if channels is None else channels
     if bad := [c for c in wanted if not 0 <= c < values.shape[1]]:

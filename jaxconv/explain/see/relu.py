@@ -87,7 +87,7 @@ def _rectified(node: Node) -> Value | None:
 
 
 def _is_leaky(node: Node) -> bool:
-    """x where x > 0, else x times something; or max(x, x times a number)."""
+    """Of the form x where x > 0, else x times something; or max(x, x times a number)."""
     if node.name == "select_n" and len(node.operands) == 3 and (sign := _sign(node.operands[0])):
         x, positive = sign
         kept, other = node.operands[:0:-1] if positive else node.operands[1:]

@@ -70,6 +70,16 @@ def sheet(subject: Subject, path: str | Path, *, target: int | None = None, step
 
     Raises:
       ValueError: if the subject's image, layers or classes do not fit its network.
+
+    Example:
+      >>> import tempfile
+      >>> import jaxconv
+      >>> w = {"conv": {"kernel": jnp.linspace(-1, 1, 36).reshape(3, 3, 1, 4)}}
+      >>> fn = lambda x: jax.nn.relu(jaxconv.conv(x, w["conv"]["kernel"], padding=1)).mean((1, 2))
+      >>> subject = Subject(fn, jnp.linspace(0, 1, 48).reshape(1, 6, 8, 1), ["w/conv"])
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     sheet(subject, Path(folder) / "a.png", target=2, steps=1)
+      'class 2'
     """
     x = jnp.asarray(subject.x)
     if x.ndim != 4 or x.shape[0] != 1 or x.shape[-1] not in (1, 3):
@@ -120,9 +130,9 @@ def _attributions(subject: Subject, x: jax.Array, asked: Target, steps: int) -> 
         "gradient": lambda x: gradient(subject.fn, x, target=asked),
         "guided backpropagation": lambda x: guided_backprop(subject.fn, x, target=asked),
         "deconvnet": lambda x: deconvnet(subject.fn, x, target=asked),
-        "integrated gradients": lambda x: integrated_gradients(
-            subject.fn, x, target=asked, baseline=subject.values[0], steps=steps
-        ).values,
+        "integrated gradients": lambda x: (
+            integrated_gradients(subject.fn, x, target=asked, baseline=subject.values[0], steps=steps).values
+        ),
     }
     found = jax.jit(lambda x: [method(x) for method in methods.values()])(x)
     return {name: np.asarray(values[0]).sum(-1) for name, values in zip(methods, found, strict=True)}
