@@ -1,4 +1,4 @@
-"""Backward passes with other rules for rectifiers, and Grad-CAM: a network by hand against five forms of it."""
+"""Backward passes with other rules for rectifiers, and Grad-CAM: one by hand against five forms of it."""
 
 from collections.abc import Callable
 

@@ -1,11 +1,14 @@
 """`jaxconv see`: sheets of a network in a file and of a run, and what is said of what is not there."""
 
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from examples.common import run_folder
+from examples.fashion_mnist.train import Classification
 from jaxconv import cli
 
 NETWORK = """
@@ -85,3 +88,14 @@ def test_what_is_refused(
     del folder
     assert cli.main(["see", *words]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_runs_of_the_examples_name_their_function(tmp_path: Path) -> None:
+    task = object.__new__(Classification)
+    run_folder.name_subject(tmp_path, task)
+    module, _, function = (tmp_path / "see.txt").read_text().strip().partition(":")
+    assert module == "examples.fashion_mnist.see"
+    assert callable(getattr(importlib.import_module(module), function))
+    (tmp_path / "other").mkdir()
+    run_folder.name_subject(tmp_path / "other", object())  # no example's
+    assert not list((tmp_path / "other").iterdir())

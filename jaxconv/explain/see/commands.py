@@ -22,8 +22,8 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
         description="Draws what a network makes of an image: saliency, guided backpropagation, deconvnet, "
         "integrated gradients, Grad-CAM, kernels, maximising inputs, feature maps, patches of a data set. "
         f"CHECKPOINT is the folder of a run whose {NOTE} names a function MODULE:FUNCTION, or such a "
-        "function itself, or one in a file; it gets the image's path, and the run's where there is one, and returns a "
-        "jaxconv.explain.see.Subject.",
+        "function itself, or one in a file; it gets the image's path, and the run's where there is one, and "
+        "returns a jaxconv.explain.see.Subject.",
         epilog="examples: jaxconv see runs/fashion_mnist 7     "
         "jaxconv see network.py:subject cat.png --checkpoint weights.npz",
     )

@@ -79,7 +79,7 @@ def top_patches(
     """
     _, at = split(args, wrt)
     data = np.asarray(args[at])
-    axes = _axes(fn, args, at, layer, batch)
+    axes, sizes = _axes(fn, args, at, layer, batch)
     if axes.batch is None:
         raise ValueError(
             f"layer={layer!r} has no axis of pictures; hand the network over as jax.vmap makes it."
@@ -96,7 +96,6 @@ def top_patches(
     wanted = range(values.shape[1]) if channels is None else channels
     if bad := [c for c in wanted if not 0 <= c < values.shape[1]]:
         raise ValueError(f"channels={bad} are none of layer {layer!r}; it has 0 to {values.shape[1] - 1}.")
-    sizes = tuple(len(field._first) for field in axes.fields)
     return [
         [
             _patch(data, axes, sizes, float(values[i, c]), int(i), int(places[i, c]))
@@ -106,11 +105,16 @@ def top_patches(
     ]
 
 
-def _axes(fn: Callable[..., Any], args: Sequence[Any], at: int, layer: str, batch: int) -> Axes:
+def _axes(
+    fn: Callable[..., Any], args: Sequence[Any], at: int, layer: str, batch: int
+) -> tuple[Axes, tuple[int, ...]]:
+    """The layer's axes, and the sizes of the spatial ones."""
     few = jnp.asarray(args[at][:batch])
     net = Net(fn, (*args[:at], few, *args[at + 1 :]))
     x = net.graph.argument(at)
-    return axes_of(net.graph, x, find_layer(net.graph, x, layer))
+    value = find_layer(net.graph, x, layer)
+    axes = axes_of(net.graph, x, value)
+    return axes, tuple(value.shape[d] for d in axes.spatial)
 
 
 def _parts(data: np.ndarray, batch: int) -> Iterator[np.ndarray]:
@@ -122,7 +126,8 @@ def _patch(
     data: np.ndarray, axes: Axes, sizes: tuple[int, ...], value: float, image: int, place: int
 ) -> Patch:
     position = tuple(int(o) for o in np.unravel_index(place, sizes))
-    box = tuple(field.interval(o) for field, o in zip(axes.fields, position, strict=True))
+    along = iter(position)  # of what sees a whole axis there is one position
+    box = tuple(f.interval(0 if f.output_dim is None else next(along)) for f in axes.fields)
     index: list[Any] = [slice(None)] * data.ndim
     index[0] = image
     for field, seen in zip(axes.fields, box, strict=True):
