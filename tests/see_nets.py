@@ -93,7 +93,7 @@ def _nnx(w: Weights, x: np.ndarray) -> Case:
         (model.first, w.first, w.first_bias),
         (model.second, w.second, w.second_bias),
     ):
-        layer.kernel[...], layer.bias[...] = jnp.asarray(kernel), jnp.asarray(bias)
+        layer.kernel[...], layer.bias = jnp.asarray(kernel), nnx.Param(jnp.asarray(bias))
     model.dense.kernel[...] = jnp.asarray(w.dense)
     return Case(model, (jnp.asarray(x),), "first", "second#1")
 

@@ -35,16 +35,18 @@ def conv(x: np.ndarray, kernel: np.ndarray, padding: tuple) -> np.ndarray:
     x = np.pad(x, ((0, 0), *padding, (0, 0)))
     kh, kw = kernel.shape[:2]
     h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    return sum(x[:, i : i + h, j : j + w] @ kernel[i, j] for i in range(kh) for j in range(kw))
+    y = np.zeros((*x.shape[:1], h, w, kernel.shape[3]))
+    for i, j in np.ndindex(kh, kw):
+        y += x[:, i : i + h, j : j + w] @ kernel[i, j]
+    return y
 
 
 def conv_back(g: np.ndarray, kernel: np.ndarray, padding: tuple) -> np.ndarray:
     kh, kw = kernel.shape[:2]
     n, h, w, _ = g.shape
     x = np.zeros((n, h + kh - 1, w + kw - 1, kernel.shape[2]))
-    for i in range(kh):
-        for j in range(kw):
-            x[:, i : i + h, j : j + w] += g @ kernel[i, j].T
+    for i, j in np.ndindex(kh, kw):
+        x[:, i : i + h, j : j + w] += g @ kernel[i, j].T
     (top, bottom), (left, right) = padding
     return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
 

@@ -9,6 +9,7 @@ images and 3 shuffles.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ def shuffled(model: nnx.Module, layers: tuple[str, ...], seed: int) -> nnx.Modul
     """A copy, with the weights of some layers in any order."""
     rng, model = np.random.default_rng(seed), nnx.clone(model)
     for layer in layers:
-        part = model
+        part: Any = model
         for name in layer.split("/"):
             part = getattr(part, name)
         for weights in (part.kernel, part.bias):
@@ -57,7 +58,7 @@ def pictures(model: nnx.Module, x: jax.Array, labels: jax.Array) -> dict[str, ja
 def likeness(before: np.ndarray, after: np.ndarray) -> float:
     """The rank correlation of magnitudes, on average."""
     pairs = [(np.abs(a).ravel(), np.abs(b).ravel()) for a, b in zip(before, after, strict=True)]
-    return float(np.mean([spearmanr(a, b).statistic for a, b in pairs if np.ptp(a) and np.ptp(b)]))
+    return float(np.mean([spearmanr(a, b)[0] for a, b in pairs if np.ptp(a) and np.ptp(b)]))
 
 
 def main(run: Path) -> None:

@@ -41,6 +41,6 @@ def _pixels(image: Path, test: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return test[number]
     try:
         with Image.open(image) as file:
-            return np.asarray(file.convert("L").resize(size[::-1], Image.Resampling.BOX))
+            return np.asarray(file.convert("L").resize((size[1], size[0]), Image.Resampling.BOX))
     except OSError as error:
         raise ValueError(f"cannot read {image} as an image ({error}): check the path") from error

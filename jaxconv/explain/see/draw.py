@@ -65,7 +65,7 @@ def sheet(p: Pictures, path: Path) -> None:
     if p.patches:
         heights.append(_WIDE / len(p.patches[1]) + 0.5)
     figure = Figure(figsize=(_WIDE, sum(heights)), layout="constrained", facecolor="white", dpi=110)
-    rows = figure.subfigures(len(heights), 1, height_ratios=heights)
+    rows: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     _first_row(p, rows[0].subplots(1, 7))
     _second_row(p, rows[1])
     for axis, (layer, maps) in zip(np.atleast_1d(rows[2].subplots(1, len(p.maps))), p.maps, strict=True):

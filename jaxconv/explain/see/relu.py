@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import core
 
 from ...graph import Call, Graph, Node, Value
 
@@ -90,7 +91,8 @@ def _is_leaky(node: Node) -> bool:
     """Of the form x where x > 0, else x times something; or max(x, x times a number)."""
     if node.name == "select_n" and len(node.operands) == 3 and (sign := _sign(node.operands[0])):
         x, positive = sign
-        kept, other = node.operands[:0:-1] if positive else node.operands[1:]
+        _, negative_case, positive_case = node.operands
+        kept, other = (positive_case, negative_case) if positive else (negative_case, positive_case)
         return kept is x and _is_multiple(other, x)
     if node.name == "max":
         a, b = node.operands
@@ -124,7 +126,7 @@ def _is_zero(value: Value) -> bool:
     value = _plain(value)
     if value.kind == "literal":
         return not np.any(value.data)
-    if value.kind != "constant" or isinstance(value.data, jax.core.Tracer):
+    if value.kind != "constant" or isinstance(value.data, core.Tracer):
         return False
     # A trained array says nothing of the program, even while it is zero.
     return (math.prod(value.shape) == 1 or not isinstance(value.data, jax.Array)) and not np.any(value.data)
