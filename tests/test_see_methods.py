@@ -39,8 +39,8 @@ def test_integrated_gradients_are_complete_within_the_bound_of_the_kinks(rng: np
     steps = 512
     found = jax.jit(lambda x: see.integrated_gradients(fn, x, target=2, baseline=base, steps=steps))(given)
     difference = (Network(weights, x).y - Network(weights, base).y)[:, 2].sum()
-    assert float(found.difference) == pytest.approx(difference, rel=1e-4)
-    assert float(found.total) == pytest.approx(float(found.values.sum()), rel=1e-5)
+    assert float(found.difference) == pytest.approx(difference, rel=1e-4, abs=1e-5)
+    assert float(found.total) == pytest.approx(float(found.values.sum()), rel=1e-5, abs=1e-5)
     points = (np.polynomial.legendre.leggauss(steps)[0] + 1) / 2
     gap = np.diff([0, *points, 1]).max()
     fine = [
@@ -48,8 +48,8 @@ def test_integrated_gradients_are_complete_within_the_bound_of_the_kinks(rng: np
         for t in np.linspace(0, 1, 300)
     ]
     bound = gap * np.abs(np.diff(fine)).sum()
-    assert abs(float(found.total) - difference) <= bound
-    assert bound < 0.2 * abs(difference)  # else it would say nothing
+    assert abs(float(found.total) - difference) <= bound + 1e-5
+    assert bound < 0.05 * float(jnp.abs(found.values).sum())  # else it would say nothing
 
 
 def test_maximisation_reaches_more(rng: np.random.Generator) -> None:
