@@ -49,7 +49,7 @@ def test_integrated_gradients_are_complete_within_the_bound_of_the_kinks(rng: np
     ]
     bound = gap * np.abs(np.diff(fine)).sum()
     assert abs(float(found.total) - difference) <= bound + 1e-5
-    assert bound < 0.05 * float(jnp.abs(found.values).sum())  # else it would say nothing
+    assert abs(fine[-1] - difference) > bound  # as gradient times input is
 
 
 def test_maximisation_reaches_more(rng: np.random.Generator) -> None:

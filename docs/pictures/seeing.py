@@ -58,7 +58,7 @@ def pictures(model: nnx.Module, x: jax.Array, labels: jax.Array) -> dict[str, ja
 def likeness(before: np.ndarray, after: np.ndarray) -> float:
     """The rank correlation of magnitudes, on average."""
     pairs = [(np.abs(a).ravel(), np.abs(b).ravel()) for a, b in zip(before, after, strict=True)]
-    return float(np.mean([spearmanr(a, b)[0] for a, b in pairs if np.ptp(a) and np.ptp(b)]))
+    return float(np.mean([float(spearmanr(a, b)[0]) for a, b in pairs if np.ptp(a) and np.ptp(b)]))
 
 
 def main(run: Path) -> None:

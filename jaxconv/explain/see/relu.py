@@ -91,8 +91,9 @@ def _is_leaky(node: Node) -> bool:
     """Of the form x where x > 0, else x times something; or max(x, x times a number)."""
     if node.name == "select_n" and len(node.operands) == 3 and (sign := _sign(node.operands[0])):
         x, positive = sign
-        _, negative_case, positive_case = node.operands
-        kept, other = (positive_case, negative_case) if positive else (negative_case, positive_case)
+        kept, other = (
+            (node.operands[2], node.operands[1]) if positive else (node.operands[1], node.operands[2])
+        )
         return kept is x and _is_multiple(other, x)
     if node.name == "max":
         a, b = node.operands
