@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .explain import commands as commands_of_explain
+from .explain.see import commands as commands_of_see
 
 
 class Refused(Exception):
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--csv", type=Path, metavar="FILE", help="write the exact numbers there")
     summary.set_defaults(run=_summary)
     commands_of_explain.add_to(commands)
+    commands_of_see.add_to(commands).set_defaults(run=_see)
     _add_deblur(commands)
     return parser
 
@@ -117,6 +119,15 @@ def _deblur(args: argparse.Namespace) -> None:
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from None
     print(f"{restored.report}\n{out}\n{figure}")
+
+
+def _see(args: argparse.Namespace) -> None:
+    try:
+        print(commands_of_see.see(args, load))
+    except ModuleNotFoundError as error:
+        raise Refused(f"{error.name} is missing; pip install 'jaxconv[pictures]'.") from None
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from None
 
 
 def _explain(args: argparse.Namespace) -> None:

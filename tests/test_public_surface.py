@@ -131,6 +131,7 @@ def undocumented(function: Callable) -> list[str]:
 INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspect.ismodule) if name[0] != "_"]
 RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise, metrics]
 SHOWN = (jaxconv, jaxconv.explain, jaxconv.filters, jaxconv.testing, *INTEROP, *RESTORE)
+SHOWN = (jaxconv, jaxconv.explain.see, jaxconv.testing, *INTEROP, *RESTORE)
 DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 

@@ -41,6 +41,7 @@ def train(task: Task, config: TrainConfig, display: Display) -> Path:
     run_folder.claim(config.out, description)
     if processes.is_first():
         options.write(config.out / "config.yaml", task, config)
+        run_folder.name_subject(config.out, task)
     run = _Run(task, config, description, display)
     with run, Signals() as signals, display.training(config.steps, run.step) as bar:
         run.to_the_end(signals, bar)

@@ -1,5 +1,6 @@
 """What a run's folder says the run is."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def claim(folder: Path, ours: dict[str, Any]) -> None:
             f"{folder} holds another run ({'; '.join(differing) or 'its data were others'}):"
             " choose another --out, or remove that folder"
         )
+
+
+def name_subject(folder: Path, task: Task) -> None:
+    """Writes down which function `jaxconv see FOLDER IMAGE` calls, where the example has one."""
+    module = f"{type(task).__module__.rpartition('.')[0]}.see"
+    if module.startswith("examples.") and importlib.util.find_spec(module):
+        write_atomically(folder / "see.txt", f"{module}:subject\n")
 
 
 def _settings(description: dict[str, Any]) -> dict[str, Any]:

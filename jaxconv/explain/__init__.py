@@ -1,6 +1,7 @@
 """Convolutions explained: sizes both ways, pictures, animations, the code for other libraries, a page."""
 
 from ..geometry import Bounds as Bounds
+from . import see as see
 from .animate import animate as animate
 from .calls import calls as calls
 from .coverage import draw_coverage as draw_coverage

@@ -10,6 +10,7 @@ from .field import Fields as Fields
 from .field import ReceptiveField as ReceptiveField
 from .field import receptive_field as receptive_field
 from .kinds import OPS as OPS
+from .nodes import Call as Call
 from .nodes import Conv as Conv
 from .nodes import Graph as Graph
 from .nodes import Node as Node

@@ -153,6 +153,25 @@ class Node:
         return f"{self.op} {self.name} {sides[0]} -> {sides[1]}{where}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call of a function with a derivative of its own; the graph has the nodes of that function instead.
+
+    Attributes:
+      equation: of the jaxpr.
+      operands: of the call.
+      results: of the call.
+      start: the first of its nodes.
+      stop: one after the last.
+    """
+
+    equation: Any
+    operands: tuple[Value, ...]
+    results: tuple[Value, ...]
+    start: int
+    stop: int
+
+
 @dataclasses.dataclass(eq=False)
 class Graph:
     """A function; print it.
@@ -162,12 +181,14 @@ class Graph:
       nodes: in an order in which each comes after what it needs.
       outputs: its results, flat.
       tree: of the outputs.
+      calls: those that have derivatives of their own, inner ones first.
     """
 
     inputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
     tree: Any = None
+    calls: tuple[Call, ...] = ()
 
     def walk(self, count: int = 1) -> Iterator[tuple[Node, int]]:
         """All nodes, those of bodies included, and how often each is computed.
