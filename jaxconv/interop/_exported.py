@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -19,12 +19,13 @@ _PYTHON = {operator.getitem, operator.add, operator.sub, operator.mul, operator.
 
 def from_program(program: Any) -> tuple[Callable[..., Any], dict[str, jax.Array]]:
     """What `jaxconv.interop.torch.from_exported` documents."""
+    trained = _in_training(program.graph.nodes)
     if any(_writes(node) for node in program.graph.nodes):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of its own use of pytrees
             program = program.run_decompositions({})  # PyTorch knows what is a view of what was written
     nodes = list(program.graph.nodes)
-    _refuse(nodes)
+    _refuse(trained | _unknown(nodes))
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     names |= getattr(signature, "inputs_to_lifted_tensor_constants", {})
@@ -69,19 +70,29 @@ def _names(node: Any) -> tuple[str, str]:
     return f"{name}.{node.target._overloadname}", name
 
 
-def _refuse(nodes: list[Any]) -> None:
-    """Lists what cannot be run before anything is."""
-    unknown: dict[str, str] = {}
+def _in_training(nodes: Iterable[Any]) -> dict[str, str]:
+    """The operators that would change with each call, with the first node of each."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        place = TRAINING.get(_names(node)[1]) if hasattr(node.target, "_schema") else None
+        if place is not None and _arguments(node, {}, bind=False)[place] is True:
+            found.setdefault(f"{node.target} in training mode (call model.eval() first)", node.name)
+    return found
+
+
+def _unknown(nodes: Iterable[Any]) -> dict[str, str]:
+    """The operators that have no counterpart, with the first node of each."""
+    found: dict[str, str] = {}
     for node in nodes:
         if node.op == "get_attr" or (node.op == "call_function" and not _known(node)):
-            unknown.setdefault(str(node.target), node.name)
-        elif node.op == "call_function" and node.target not in _PYTHON:
-            place = TRAINING.get(_names(node)[1])
-            if place is not None and _arguments(node, {}, bind=False)[place] is True:
-                unknown.setdefault(f"{node.target} in training mode (call model.eval() first)", node.name)
-    if unknown:
-        told = "; ".join(f"{target}, first as {name}" for target, name in unknown.items())
-        raise ValueError(f"{len(unknown)} operators of the program have no counterpart here: {told}.")
+            found.setdefault(str(node.target), node.name)
+    return found
+
+
+def _refuse(operators: Mapping[str, str]) -> None:
+    if operators:
+        told = "; ".join(f"{target}, first as {name}" for target, name in operators.items())
+        raise ValueError(f"{len(operators)} operators of the program have no counterpart here: {told}.")
 
 
 def _known(node: Any) -> bool:
