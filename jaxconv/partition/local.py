@@ -195,17 +195,21 @@ def _transposed(call: _Call, axis: Axis, dim: int) -> Axis:
     return Axis(size, axis.kernel, axis.stride, axis.dilation, lo, hi)
 
 
+_CONV = ("window_strides", "rhs_dilation", "lhs_dilation")
+
+
 def _lax_conv(call: _Call) -> Any:
     p, (x, kernel) = call.node.params, call.arrays
     numbers, padding = p["dimension_numbers"], list(p["padding"])
     for i, (a, k, b) in enumerate(zip(*(dims[2:] for dims in numbers), strict=True)):
-        axis = Axis(
-            call.node.operands[0].shape[a], kernel.shape[k], p["window_strides"][i], p["rhs_dilation"][i],
-            *padding[i], p["lhs_dilation"][i],
-        )  # fmt: skip
-        axis = call.axis(axis, a, b)
+        size, (lo, hi) = call.node.operands[0].shape[a], padding[i]
+        stride, dilation, base = (p[name][i] for name in _CONV)
+        axis = call.axis(Axis(size, kernel.shape[k], stride, dilation, lo, hi, base), a, b)
         padding[i] = (axis.lo, axis.hi)
     return lax.conv_general_dilated_p.bind(x, kernel, **p | {"padding": tuple(padding)})
+
+
+_WINDOW = ("window_dimensions", "window_strides", "window_dilation", "base_dilation")
 
 
 def _window(call: _Call) -> Any:
@@ -214,11 +218,9 @@ def _window(call: _Call) -> Any:
         return _pool(call)
     padding = list(p["padding"])
     for d, size in enumerate(node.operands[0].shape):
-        axis = Axis(
-            size, p["window_dimensions"][d], p["window_strides"][d], p["window_dilation"][d], *padding[d],
-            p["base_dilation"][d],
-        )  # fmt: skip
-        axis = call.axis(axis, d, d)
+        kernel, stride, dilation, base = (p[name][d] for name in _WINDOW)
+        lo, hi = padding[d]
+        axis = call.axis(Axis(size, kernel, stride, dilation, lo, hi, base), d, d)
         padding[d] = (axis.lo, axis.hi)
     return _result(call, p | {"padding": tuple(padding)})
 

@@ -85,6 +85,8 @@ class Work:
         self.first = _first(graph, self.partitioned)
         self._jumps = jumps(graph, self.partitioned)
         self._programs: dict[Any, Any] = {}
+        self._kinds: dict[Any, Plan] = {}
+        self._tiles: dict[tuple[int, ...], Plan] = {}
         dims = self.partitioned[self.first]
         self._sizes = tuple(self.first.shape[d] for d in dims if d is not None)
         if tile is None:
@@ -119,20 +121,25 @@ class Work:
     @property
     def tiling(self) -> Tiling:
         """How the image is cut."""
-        middle = [n // 2 for n in self.grid.counts]
         scale = tuple(jump or Fraction(1) for jump in self._jumps[self.first])
-        parts = [region for value, region in self.plan(middle).moving if value is self.x]
-        halo = []
-        for axis, dim in enumerate(self.axes):
-            start, size = middle[axis] * self.grid.steps[axis], self._sizes[axis]
-            own = start * scale[axis], min(start + self.grid.steps[axis], size) * scale[axis]
-            [part] = [parts[0][dim]] if len(parts) == 1 else [None]
-            halo.append(
-                (0, 0)
-                if part is None
-                else (max(0, math.ceil(own[0] - part[0])), max(0, math.ceil(part[1] - own[1])))
+        halo = tuple(self._halo(axis, scale[axis]) for axis in range(len(self.axes)))
+        return Tiling(self.axes, self.grid.steps, self.grid.counts, scale, halo, tuple(self.alignment))
+
+    def _halo(self, axis: int, scale: Fraction) -> tuple[int, int]:
+        """Of the tile in the middle, whose halo no border cuts if there are enough tiles."""
+        middle = tuple(n // 2 for n in self.grid.counts)
+        start, step = middle[axis] * self.grid.steps[axis], self.grid.steps[axis]
+        first, last = start * scale, min(start + step, self._sizes[axis]) * scale
+        parts = (part[self.axes[axis]] for value, part in self.plan(middle).moving if value is self.x)
+        own = [part for part in parts if part is not None and part[0] <= first < part[1]]
+        return (
+            (
+                max(0, math.ceil(first - min(part[0] for part in own))),
+                max(0, math.ceil(max(part[1] for part in own) - last)),
             )
-        return Tiling(self.axes, self.grid.steps, self.grid.counts, scale, tuple(halo), tuple(self.alignment))
+            if own
+            else (0, 0)
+        )
 
     def plan(self, number: Sequence[int]) -> Plan:
         """Of one tile."""
@@ -145,6 +152,14 @@ class Work:
             ]
             wanted.append(self.grid.wanted(number, value, dims, rates))
         return self.planner.plan(wanted)
+
+    def _tile(self, number: tuple[int, ...]) -> Plan:
+        """The plan of a tile, kept for the next image; its steps only if no other tile has them."""
+        if number not in self._tiles:
+            plan = self.plan(number)
+            kind = self._kinds.setdefault(plan.key, plan)
+            self._tiles[number] = plan if kind is plan else plan._replace(steps=(), key=kind.key)
+        return self._tiles[number]
 
     def run(
         self, source: Source, leaves: Sequence[Any], sinks: Sequence[Sink], tell: Callable[[int], None]
@@ -164,7 +179,7 @@ class Work:
             busy = batch
 
         for number in self.grid:
-            plan = self.plan(number)
+            plan = self._tile(number)
             plans = waiting.setdefault(plan.key, [])
             plans.append(plan)
             if len(plans) == self.batch:
@@ -202,7 +217,7 @@ class Work:
         """Compiled once for all tiles with this key."""
         key = plan.key, batch
         if key not in self._programs:
-            run = program(plan, self.graph.outputs)
+            run = program(self._kinds.get(plan.key, plan), self.graph.outputs)
             shapes = [jax.ShapeDtypeStruct(sizes(v.shape, part), v.dtype) for v, part in plan.moving]
             fixed = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in plan.fixed]
             if batch > 1:
