@@ -19,3 +19,4 @@ from .network import Input as Input
 from .network import Network as Network
 from .read import load as load
 from .table import operators as operators
+from .write import save as save

@@ -102,6 +102,10 @@ def _cast(node: Node, x: Value) -> Value:
     return converted(x, node.get("to"))
 
 
+def _refuses_cast(node: Node) -> str | None:
+    return "its type is not supported" if node.get("to") is None else None
+
+
 def _cast_like(_: Node, x: Value, like: Value) -> Value:
     return converted(x, like.dtype)
 
@@ -189,7 +193,7 @@ OPS = {
     "Clip": Op(_clip, "max min"),
     "Where": Op(_where),
     "IsInf": Op(_is_inf, "detect_negative detect_positive"),
-    "Cast": Op(_cast, "to saturate round_mode"),
+    "Cast": Op(_cast, "to saturate round_mode", refuses=_refuses_cast),
     "CastLike": Op(_cast_like, "saturate round_mode"),
     "Reciprocal": _unary(lambda _, x: 1 / x),
     "Erf": _jax(jax.scipy.special.erf),

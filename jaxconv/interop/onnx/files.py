@@ -20,6 +20,8 @@ _FIELDS = {
     "UINT64": "uint64_data",
     **dict.fromkeys("FLOAT16 BFLOAT16 INT8 INT16 INT32 UINT8 UINT16 BOOL".split(), "int32_data"),
 }
+PARAMETERS = "jaxconv.parameters"
+"""The key of a model's own list of its parameters' names, a line each."""
 _WANTED = "jaxconv.interop.onnx needs the package onnx: pip install 'jaxconv[onnx]'."
 
 
@@ -34,6 +36,13 @@ def package() -> Any:
     except ImportError as error:
         raise ImportError(_WANTED) from error
     return onnx
+
+
+def number_type(code: int) -> np.dtype | None:
+    """The dtype of ONNX's number for it; None for one that is not supported."""
+    onnx = package()
+    known = {getattr(onnx.TensorProto, name) for name in _FIELDS}
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code)) if code in known else None
 
 
 def read_model(source: str | os.PathLike[str] | bytes) -> tuple[Any, Path | None]:
@@ -73,10 +82,10 @@ def reader(folder: Path | None) -> Callable[[Any], np.ndarray]:
 
     def array(tensor: Any) -> np.ndarray:
         kind, called = names.get(tensor.data_type, str(tensor.data_type)), f"tensor {tensor.name!r}"
-        if kind not in _FIELDS:
+        dtype = number_type(tensor.data_type)
+        if dtype is None:
             raise ValueError(f"{called} is of type {kind}; wanted one of {', '.join(_FIELDS)}.")
         dims = tuple(tensor.dims)
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         count = math.prod(dims)
         if min(dims, default=0) < 0:
             raise ValueError(f"{called} has the negative shape {dims}.")

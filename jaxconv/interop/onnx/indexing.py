@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .nodes import Node, Op, Value, axis_of, bounded, dtype_of, host, namespace, on_host
+from .nodes import Node, Op, Value, axis_of, bounded, host, namespace, on_host
 
 
 def _counted(indices: Value, size: int) -> Value:
@@ -92,7 +92,7 @@ def _trilu(node: Node, x: Value, k: Value = None) -> Value:
 
 def _eye_like(node: Node, x: Value) -> Value:
     rows, columns = bounded(x.shape)
-    return np.eye(rows, columns, node.get("k", 0), dtype_of(node.get("dtype", x.dtype), np))
+    return np.eye(rows, columns, node.get("k", 0), np.dtype(node.get("dtype") or x.dtype))
 
 
 OPS = {

@@ -165,9 +165,8 @@ def _depth_to_space(node: Node, x: Value) -> Value:
 
 
 def _space_to_depth(node: Node, x: Value) -> Value:
-    return pixel_unshuffle(
-        jnp.asarray(x), node.get("blocksize"), order="tensorflow", layout="channels_first"
-    )
+    order = "torch" if node.get("mode", "DCR") == "CRD" else "tensorflow"
+    return pixel_unshuffle(jnp.asarray(x), node.get("blocksize"), order=order, layout="channels_first")
 
 
 def _refuses_shuffle(node: Node) -> str | None:
@@ -204,7 +203,7 @@ OPS = {
     "ConstantOfShape": Op(_constant_of_shape, "value", static=(0,)),
     "Range": Op(_range, static=(0, 1, 2)),
     "DepthToSpace": Op(_depth_to_space, "blocksize mode", refuses=_refuses_shuffle),
-    "SpaceToDepth": Op(_space_to_depth, "blocksize"),
+    "SpaceToDepth": Op(_space_to_depth, "blocksize mode", refuses=_refuses_shuffle),
     "Identity": Op(_identity),
     "Dropout": Op(_dropout, "ratio seed", static=(1, 2), results=2),
 }

@@ -9,12 +9,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .files import package, read_model, reader
+from .files import PARAMETERS, number_type, package, read_model, reader
 from .network import Input, Network
 from .nodes import Node
 from .table import FIRST, LAST, OPS
 
 _DOMAINS = ("", "ai.onnx")
+_DTYPES = {"to", "dtype"}  # attributes that are types
 _SHAPES = ("Shape", "Size")  # their results do not depend on their operands' numbers
 
 
@@ -72,8 +73,16 @@ def load(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
     _check_supported(ordered, {id(n): p for n, p in zip(nodes, graph.node, strict=True)})
     constants = {node.outputs[0]: _constant(node) for node in ordered if node.op == "Constant"}
     ordered = [node for node in ordered if node.op != "Constant"]
-    static = _static(ordered)
-    return _network(ordered, inputs, wanted, arrays, constants, static)
+    static, everything = _static(ordered), arrays | constants
+    learned = _listed(model) or {n for n, a in everything.items() if n in arrays or a.size > 1}
+    learned = {n for n in learned - static if n in everything and jnp.issubdtype(everything[n].dtype, jnp.floating)}
+    return _network(ordered, inputs, wanted, everything, learned, static)
+
+
+def _listed(model: Any) -> set[str]:
+    """The parameters' names in a model that `save` wrote."""
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    return set(properties.get(PARAMETERS, "").split("\n")) if PARAMETERS in properties else set()
 
 
 def _network(
@@ -81,26 +90,19 @@ def _network(
     inputs: Iterable[Any],
     outputs: list[str],
     arrays: dict[str, np.ndarray],
-    constants: dict[str, np.ndarray],
+    learned: set[str],
     static: set[str],
 ) -> Network:
     used = {name for node in nodes for name in node.inputs} | set(outputs)
-    learned = {
-        name
-        for name, a in (arrays | constants).items()
-        if name in used - static
-        and jnp.issubdtype(a.dtype, jnp.floating)
-        and (name in arrays or a.size > 1)
-    }
-    everything = arrays | constants
     statistics = {n for node in nodes if node.op == "BatchNormalization" for n in node.inputs[3:5]}
+    learned = learned & used
     return Network(
-        params={name: jnp.asarray(a) for name, a in everything.items() if name in learned},
+        params={name: jnp.asarray(a) for name, a in arrays.items() if name in learned},
         inputs=tuple(_input(value, value.name in static) for value in inputs),
         outputs=tuple(outputs),
         statistics=frozenset(statistics & learned),
         nodes=tuple(nodes),
-        constants={name: a for name, a in everything.items() if name in used - learned},
+        constants={name: a for name, a in arrays.items() if name in used - learned},
     )
 
 
@@ -115,17 +117,13 @@ def _opset(model: Any) -> int:
 
 
 def _input(value: Any, static: bool) -> Input:
-    onnx = package()
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ValueError(f"input {value.name!r} is a {kind}; wanted a tensor.")
     tensor = value.type.tensor_type
-    try:
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        if dtype.kind == "O":
-            raise KeyError
-    except (KeyError, ValueError):
-        raise ValueError(f"input {value.name!r} is of type {tensor.elem_type}, which has no numbers.") from None
+    dtype = number_type(tensor.elem_type)
+    if dtype is None:
+        raise ValueError(f"input {value.name!r} is of type {tensor.elem_type}, which is not supported.")
     if not tensor.HasField("shape"):
         return Input(value.name, None, dtype, static)
     sizes = (d.dim_value if d.WhichOneof("value") == "dim_value" else -1 for d in tensor.shape.dim)
@@ -135,6 +133,8 @@ def _input(value: Any, static: bool) -> Input:
 def _node(proto: Any, opset: int, array: Callable[[Any], np.ndarray]) -> Node:
     name = proto.name or next((o for o in proto.output if o), "")
     attributes = {a.name: _attribute(a, array) for a in proto.attribute}
+    for key in _DTYPES & attributes.keys():
+        attributes[key] = number_type(attributes[key])
     return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes, opset)
 
 

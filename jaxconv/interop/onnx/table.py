@@ -16,7 +16,7 @@ KINDS: dict[str, dict[str, Op]] = {
     "indices": indexing.OPS,
 }
 OPS: dict[str, Op] = {name: op for ops in KINDS.values() for name, op in ops.items()}
-FIRST, LAST = 7, 27
+FIRST, LAST = 7, 28
 """The oldest and the newest opset that is read."""
 
 
