@@ -74,7 +74,7 @@ def test_refused(name: str) -> None:
 
 def test_all_unsupported_nodes_are_named() -> None:
     nodes = (node("NonZero", "x", "a"), node("Det", "x", "b"), node("Relu", "x", "c"))
-    with pytest.raises(ValueError, match="2 nodes can't be read") as caught:
+    with pytest.raises(ValueError, match="2 of the nodes can't be read") as caught:
         load(model(*nodes, outputs=("a", "b", "c")).SerializeToString())
     assert "the NonZero" in str(caught.value)
     assert "the Det" in str(caught.value)

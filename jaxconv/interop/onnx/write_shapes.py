@@ -79,6 +79,12 @@ def _stack(emit: Emitter, node: Node) -> None:
     emit.make(result, range(len(result.shape)), emit.node("Concat", *names, axis=axis))
 
 
+def _tile(emit: Emitter, node: Node) -> None:
+    held = emit.full(emit.of(node.operands[0]), node.operands[0].shape)
+    repeats = [node.params["reps"][i] for i in held.order]
+    emit.make(node.results[0], held.order, emit.node("Tile", emit.name(held), emit.ints(*repeats)))
+
+
 def _pad(emit: Emitter, node: Node) -> None:
     x, value = node.operands
     config = node.params["padding_config"]
@@ -209,6 +215,7 @@ RULES: dict[str, Callable[[Emitter, Node], None]] = {
     "transpose": _transpose,
     "concatenate": _concatenate,
     "stack": _stack,
+    "tile": _tile,
     "pad": _pad,
     "slice": _slice,
     "split": _split,
