@@ -16,11 +16,38 @@ from jaxconv.interop import onnx as ours
 from jaxconv.interop.onnx.table import OPS
 
 # Whose modules `make test` imports: what a convolutional network is made of. An operator's module has its name.
-SPATIAL = """
-    averagepool batch_normalization conv convtranspose depthtospace gemm globalaveragepool globalmaxpool
-    groupnormalization instance_normalization layernormalization lppool lrn maxpool maxunpool pad prelu resize
-    slice softmax spacetodepth split upsample hardswish hardsigmoid clip concat reshape transpose reducemean
-""".split()
+SPATIAL = [
+    "averagepool",
+    "batch_normalization",
+    "conv",
+    "convtranspose",
+    "depthtospace",
+    "gemm",
+    "globalaveragepool",
+    "globalmaxpool",
+    "groupnormalization",
+    "instance_normalization",
+    "layernormalization",
+    "lppool",
+    "lrn",
+    "maxpool",
+    "maxunpool",
+    "pad",
+    "prelu",
+    "resize",
+    "slice",
+    "softmax",
+    "spacetodepth",
+    "split",
+    "upsample",
+    "hardswish",
+    "hardsigmoid",
+    "clip",
+    "concat",
+    "reshape",
+    "transpose",
+    "reducemean",
+]
 # Cases that are refused while reading, by a part of the message, or that run and are refused then, by name.
 REFUSED = {
     "its operator is not supported": "operator",

@@ -45,7 +45,9 @@ def agree(data: bytes, x: np.ndarray, *, scale: float = 1.0) -> onnx.Network:
     return network
 
 
-def random_conv(rng: np.random.Generator, name: str, inner: str, channels: int) -> tuple[list[Any], dict[str, Any], int]:
+def random_conv(
+    rng: np.random.Generator, name: str, inner: str, channels: int
+) -> tuple[list[Any], dict[str, Any], int]:
     """One convolution, transposed or not, with attributes at random, and what goes with it."""
     transposed, groups = bool(rng.integers(2)), int(rng.choice([1, 2]))
     out = int(rng.choice([2, 4, 6]))
@@ -119,7 +121,9 @@ RESIZES = [
 
 
 @pytest.mark.parametrize(("mode", "transform", "rounding", "scales", "opset"), RESIZES)
-def test_resizes(mode: str, transform: str, rounding: str, scales: list[float], opset: int, rng: np.random.Generator) -> None:
+def test_resizes(
+    mode: str, transform: str, rounding: str, scales: list[float], opset: int, rng: np.random.Generator
+) -> None:
     x = rng.standard_normal((1, 2, 5, 6)).astype(np.float32)
     attributes = {"mode": mode}
     if transform:

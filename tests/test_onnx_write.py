@@ -102,7 +102,9 @@ def test_linen(tmp_path: Path) -> None:
     model = Linen()
     variables = model.init(jax.random.key(0), X)
     network = round_trip(model.apply, tmp_path / "m.onnx", variables, X, terms=256)
-    assert {"Conv_0/kernel", "BatchNorm_0/mean", "ConvTranspose_0/kernel", "Dense_0/bias"} <= set(network.params)
+    assert {"Conv_0/kernel", "BatchNorm_0/mean", "ConvTranspose_0/kernel", "Dense_0/bias"} <= set(
+        network.params
+    )
     assert ops(tmp_path / "m.onnx")["ConvTranspose"] == 1
 
 
@@ -120,7 +122,10 @@ def test_equinox(tmp_path: Path) -> None:
 
 def geometry(x: jax.Array) -> list[jax.Array]:
     pool = jaxconv.avg_pool(x, (3, 2), stride=2, padding=1), jaxconv.lp_pool(x, 2)
-    most = jaxconv.max_pool(x, (2, 3), stride=1, dilation=(1, 2)), jaxconv.max_pool(x, 3, padding=1, ceil_mode=True)
+    most = (
+        jaxconv.max_pool(x, (2, 3), stride=1, dilation=(1, 2)),
+        jaxconv.max_pool(x, 3, padding=1, ceil_mode=True),
+    )
     return [*pool, *most, jaxconv.max_pool(x, 2, layout="channels_first"), jaxconv.adaptive_avg_pool(x, 1)]
 
 
@@ -155,7 +160,14 @@ def moves(x: jax.Array) -> list[jax.Array]:
 
 def elements(x: jax.Array) -> list[jax.Array]:
     power = x**3 + x**2 - 1 / (x**2 + 1) + jnp.sqrt(jnp.abs(x)) + jnp.abs(x) ** 0.7
-    named = [jax.nn.hard_swish, jax.nn.selu, jax.nn.softplus, jax.nn.leaky_relu, jax.nn.log_softmax, jax.nn.gelu]
+    named = [
+        jax.nn.hard_swish,
+        jax.nn.selu,
+        jax.nn.softplus,
+        jax.nn.leaky_relu,
+        jax.nn.log_softmax,
+        jax.nn.gelu,
+    ]
     normal = (x - x.mean((1, 2), keepdims=True)) / jnp.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
     return [power, normal, jnp.clip(x, -0.5, 0.5), jnp.where(x > 0, x, 0).max(-1), *(f(x) for f in named)]
 
@@ -168,7 +180,9 @@ def test_functions(fn: Callable[[jax.Array], Any], tmp_path: Path) -> None:
 
 
 def test_a_network_that_was_read_is_written(tmp_path: Path) -> None:
-    first = round_trip(lambda x, p: jaxconv.conv(x, p["k"]), tmp_path / "a.onnx", X, {"k": jnp.ones((3, 2, 3, 4))})
+    first = round_trip(
+        lambda x, p: jaxconv.conv(x, p["k"]), tmp_path / "a.onnx", X, {"k": jnp.ones((3, 2, 3, 4))}
+    )
     onnx.save(first, tmp_path / "b.onnx", first.params, X)
     second = onnx.load(tmp_path / "b.onnx")
     np.testing.assert_array_equal(second.params["k"], first.params["k"])
@@ -183,8 +197,12 @@ def test_what_has_no_operator_is_named(tmp_path: Path) -> None:
         onnx.save(fn, tmp_path / "m.onnx", X)
     assert "sort" in str(caught.value)
     assert "erf_inv" in str(caught.value)
-    with pytest.raises(ValueError, match="pool_pick.*taken from windows by their places"):
-        onnx.save(jax.grad(lambda x: jaxconv.max_pool(jaxconv.max_pool(x, 2), 2).sum()), tmp_path / "m.onnx", X)
+    with pytest.raises(ValueError, match=r"pool_pick.*taken from windows by their places"):
+        onnx.save(
+            jax.grad(lambda x: jaxconv.max_pool(jaxconv.max_pool(x, 2), 2).sum()), tmp_path / "m.onnx", X
+        )
     with pytest.raises(ValueError, match="'k' has no numbers"):
-        onnx.save(lambda x, p: x + p["k"], tmp_path / "m.onnx", X, {"k": jax.ShapeDtypeStruct((3,), jnp.float32)})
+        onnx.save(
+            lambda x, p: x + p["k"], tmp_path / "m.onnx", X, {"k": jax.ShapeDtypeStruct((3,), jnp.float32)}
+        )
     assert not (tmp_path / "m.onnx").exists()

@@ -25,7 +25,9 @@ def geometry(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], A
         ("pads", pads, 2 * rank),
     ):
         if len(value) != length:
-            raise ValueError(f"{name}={list(value)} has {len(value)} entries; {rank} dimensions want {length}.")
+            raise ValueError(
+                f"{name}={list(value)} has {len(value)} entries; {rank} dimensions want {length}."
+            )
     names = {"SAME_UPPER": "SAME", "SAME_LOWER": "SAME_LOWER", "VALID": "VALID"}
     auto = node.get("auto_pad", "NOTSET")
     explicit = list(zip(pads[:rank], pads[rank:], strict=True))
@@ -41,7 +43,9 @@ def wrong_auto_pad(node: Node) -> str | None:
 
 def _check_window(node: Node, window: Sequence[int]) -> None:
     if tuple(node.get("kernel_shape", window)) != tuple(window):
-        raise ValueError(f"kernel_shape={list(node.get('kernel_shape'))}, and its weight's is {list(window)}.")
+        raise ValueError(
+            f"kernel_shape={list(node.get('kernel_shape'))}, and its weight's is {list(window)}."
+        )
 
 
 def _conv(node: Node, x: Value, weight: Value, bias: Value = None) -> Value:

@@ -149,7 +149,24 @@ def _attribute(name: str, default: float, function: Callable[[Value, float], Val
 
 
 _ALIKE = {
-    **{name: name.lower() for name in "Abs Ceil Floor Sign Sqrt Exp Log Sin Cos Tan Sinh Cosh Tanh".split()},
+    **{
+        name: name.lower()
+        for name in [
+            "Abs",
+            "Ceil",
+            "Floor",
+            "Sign",
+            "Sqrt",
+            "Exp",
+            "Log",
+            "Sin",
+            "Cos",
+            "Tan",
+            "Sinh",
+            "Cosh",
+            "Tanh",
+        ]
+    },
     **{f"A{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     "Neg": "negative",
     "Round": "round",

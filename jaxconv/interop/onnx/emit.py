@@ -93,9 +93,7 @@ class Emitter:
         """Writes a node; returns the name of its result, or of its several results."""
         name = self.unique(f"{self.layer}/{op}" if self.layer else op)
         names = [name] if results == 1 else [self.unique(f"{name}.{i}") for i in range(results)]
-        self.nodes.append(
-            package().helper.make_node(op, list(operands), names, name=name, **attributes)
-        )
+        self.nodes.append(package().helper.make_node(op, list(operands), names, name=name, **attributes))
         return name if results == 1 else names
 
     def constant(self, array: Any, hint: str = "constant", *, learned: bool = False) -> str:

@@ -18,7 +18,9 @@ _FIELDS = {
     "INT64": "int64_data",
     "UINT32": "uint64_data",
     "UINT64": "uint64_data",
-    **dict.fromkeys("FLOAT16 BFLOAT16 INT8 INT16 INT32 UINT8 UINT16 BOOL".split(), "int32_data"),
+    **dict.fromkeys(
+        ["FLOAT16", "BFLOAT16", "INT8", "INT16", "INT32", "UINT8", "UINT16", "BOOL"], "int32_data"
+    ),
 }
 PARAMETERS = "jaxconv.parameters"
 """The key of a model's own list of its parameters' names, a line each."""
@@ -109,7 +111,9 @@ def _external(tensor: Any, folder: Path | None, size: int) -> bytes:
     """The bytes of a tensor that lie in a file beside the model."""
     called = f"tensor {tensor.name!r}"
     if folder is None:
-        raise ValueError(f"{called} has its data in another file; load the model from its path, not its bytes.")
+        raise ValueError(
+            f"{called} has its data in another file; load the model from its path, not its bytes."
+        )
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = _inside(folder, entries.get("location", ""), called)
     try:

@@ -179,8 +179,10 @@ def _identity(_: Node, x: Value) -> Value:
 
 
 def _dropout(_: Node, x: Value, ratio: Value = None, training: Value = None) -> Any:
-    if training is not None and host(training, "training_mode").any() and (
-        ratio is None or host(ratio, "ratio") != 0
+    if (
+        training is not None
+        and host(training, "training_mode").any()
+        and (ratio is None or host(ratio, "ratio") != 0)
     ):
         raise ValueError("it draws random numbers, which is not supported; export the network for inference.")
     return x, np.ones(x.shape, bool)

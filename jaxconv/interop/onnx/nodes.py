@@ -129,6 +129,6 @@ def axis_of(axis: int, rank: int) -> int:
 
 
 def root(x: Value, power: float) -> Value:
-    """x ** (1 / power) of numbers that are not negative, with gradient zero at zero."""
+    """X ** (1 / power) of numbers that are not negative, with gradient zero at zero."""
     zero = x == 0
     return jnp.where(zero, 0, jnp.where(zero, 1, x) ** (1 / power)).astype(x.dtype)

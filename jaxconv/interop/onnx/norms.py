@@ -38,7 +38,10 @@ def _batch(node: Node, x: Value, scale: Value, bias: Value, mean: Value, varianc
     y = _standard(x, (0, *range(2, x.ndim)), epsilon)
     y = (y * _channels(scale, x.ndim) + _channels(bias, x.ndim)).astype(x.dtype)
     keep = node.get("momentum", 0.9)
-    return y, *((old * keep + new * (1 - keep)).astype(old.dtype) for old, new in zip((mean, variance), found, strict=True))
+    return y, *(
+        (old * keep + new * (1 - keep)).astype(old.dtype)
+        for old, new in zip((mean, variance), found, strict=True)
+    )
 
 
 def _refuses_batch(node: Node) -> str | None:

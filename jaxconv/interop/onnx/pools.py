@@ -86,9 +86,7 @@ def _sums(node: Node, x: Value) -> tuple[Value, np.ndarray, np.ndarray]:
         for axis, hi in zip(axes, asked, strict=True):
             least, most = (-axis.lo, axis.size + hi) if included else (0, axis.size)
             places = (
-                np.arange(axis.out)[:, None] * axis.stride
-                + np.arange(axis.kernel) * axis.dilation
-                - axis.lo
+                np.arange(axis.out)[:, None] * axis.stride + np.arange(axis.kernel) * axis.dilation - axis.lo
             )
             number = number[..., None] * ((places >= least) & (places < most)).sum(1)
         counts.append(number)

@@ -75,7 +75,9 @@ def load(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
     ordered = [node for node in ordered if node.op != "Constant"]
     static, everything = _static(ordered), arrays | constants
     learned = _listed(model) or {n for n, a in everything.items() if n in arrays or a.size > 1}
-    learned = {n for n in learned - static if n in everything and jnp.issubdtype(everything[n].dtype, jnp.floating)}
+    learned = {
+        n for n in learned - static if n in everything and jnp.issubdtype(everything[n].dtype, jnp.floating)
+    }
     return _network(ordered, inputs, wanted, everything, learned, static)
 
 
@@ -224,7 +226,11 @@ def _problem(node: Node, proto: Any) -> str | None:
 def _refused(node: Node) -> str | None:
     if node.op == "Constant":
         names = " or ".join(_CONSTANTS)
-        return None if len(node.attributes) == 1 and set(node.attributes) <= set(_CONSTANTS) else f"wanted {names}"
+        return (
+            None
+            if len(node.attributes) == 1 and set(node.attributes) <= set(_CONSTANTS)
+            else f"wanted {names}"
+        )
     op = OPS[node.op]
     if unknown := sorted(node.attributes.keys() - set(op.attributes.split())):
         return f"the attribute {', '.join(unknown)} is not supported"
@@ -233,7 +239,13 @@ def _refused(node: Node) -> str | None:
     return op.refuses(node) if op.refuses else None
 
 
-_CONSTANTS = {"value": None, "value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+_CONSTANTS = {
+    "value": None,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+    "value_float": np.float32,
+    "value_floats": np.float32,
+}
 
 
 def _constant(node: Node) -> np.ndarray:

@@ -57,7 +57,9 @@ def save(fn: Callable[..., Any], path: str | os.PathLike[str], *args: Any) -> No
     known, folded = Known(), set[Value]()
     for node in graph.nodes:
         _write(emit, node, known, folded)
-    outputs = [_output(emit, value, f"output_{i}" if i else "output") for i, value in enumerate(graph.outputs)]
+    outputs = [
+        _output(emit, value, f"output_{i}" if i else "output") for i, value in enumerate(graph.outputs)
+    ]
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
             _needed(emit.nodes, [o.name for o in outputs]),
@@ -112,7 +114,9 @@ def _input(emit: Emitter, value: Value) -> Any:
 
 def _info(name: str, value: Value) -> Any:
     helper = package().helper
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype)), value.shape)
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype)), value.shape
+    )
 
 
 def _write(emit: Emitter, node: Node, known: Known, folded: set[Value]) -> None:

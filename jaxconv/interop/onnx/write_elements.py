@@ -13,9 +13,46 @@ from .emit import Emitter, Held
 from .files import package
 
 _SAME = {
-    **{name: name.capitalize() for name in "add sub mul div max min pow neg exp log abs sign floor ceil".split()},
-    **{name: name.capitalize() for name in "sqrt sin cos tan asin acos atan sinh cosh tanh erf and or xor not".split()},
-    **{name: name.capitalize() for name in "asinh acosh atanh".split()},
+    **{
+        name: name.capitalize()
+        for name in [
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "max",
+            "min",
+            "pow",
+            "neg",
+            "exp",
+            "log",
+            "abs",
+            "sign",
+            "floor",
+            "ceil",
+        ]
+    },
+    **{
+        name: name.capitalize()
+        for name in [
+            "sqrt",
+            "sin",
+            "cos",
+            "tan",
+            "asin",
+            "acos",
+            "atan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "erf",
+            "and",
+            "or",
+            "xor",
+            "not",
+        ]
+    },
+    **{name: name.capitalize() for name in ["asinh", "acosh", "atanh"]},
     **{"logistic": "Sigmoid", "eq": "Equal", "lt": "Less", "gt": "Greater", "add_any": "Add"},
     **{"le": "LessOrEqual", "ge": "GreaterOrEqual"},
 }
@@ -42,7 +79,8 @@ def elementwise(
     emit.make(node.results[0], order, name, shape)
 
 
-def _same(emit: Emitter, node: Node) -> None:
+def same(emit: Emitter, node: Node) -> None:
+    """An operator of the same meaning."""
     op = _SAME[node.name]
     if op in _BITWISE and node.operands[0].dtype != bool:
         op = _BITWISE[op]
@@ -61,28 +99,7 @@ def _add(emit: Emitter, node: Node) -> None:
             made.input.append(emit.name(bias.again((0,), bias.array.reshape(-1))))
             emit.held[node.results[0]] = held
             return
-    _same(emit, node)
-
-
-def _maximum(emit: Emitter, node: Node) -> None:
-    """Of slices of one array: the windows of a pool, written when the last is known."""
-    a, b = (emit.of(v) for v in node.operands)
-    for x, zero in (node.operands, node.operands[::-1]):
-        if x.shape and zero.kind == "literal" and zero.data == 0:
-            return elementwise(emit, node, lambda name: emit.node("Relu", name), (x,))
-    windows = a.window.joined(b.window) if a.window and b.window else None
-    if windows is None or len(b.window.starts if b.window else ()) != 1:
-        return _same(emit, node)
-
-    def make() -> str:
-        from .write_windows import max_pool_of
-
-        pooled = max_pool_of(emit, windows)
-        return pooled or emit.node("Max", *(emit.name(h) for h in (a, emit.ordered(b, a.order))))
-
-    held = Held(a.order, a.shape, a.dtype, make=make, window=windows)
-    emit.held[node.results[0]] = held
-    return None
+    same(emit, node)
 
 
 def _formula(function: Callable[..., str]) -> Callable[[Emitter, Node], None]:
@@ -165,11 +182,10 @@ _FORMULAS: dict[str, Callable[..., str]] = {
 }
 _PASSED = "copy copy_p stop_gradient optimization_barrier reduce_precision sharding_constraint pvary name device_put"
 RULES: dict[str, Callable[[Emitter, Node], None]] = {
-    **dict.fromkeys(_SAME, _same),
+    **dict.fromkeys(_SAME, same),
     **{name: _formula(function) for name, function in _FORMULAS.items()},
     **dict.fromkeys(_PASSED.split(), passed),
     "add": _add,
-    "max": _maximum,
     "integer_pow": _integer_pow,
     "round": _round,
     "convert_element_type": _convert,

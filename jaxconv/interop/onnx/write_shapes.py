@@ -22,7 +22,7 @@ def _reshape(emit: Emitter, node: Node) -> None:
         array = emit.full(emit.ordered(held, range(len(value.shape))), value.shape).array
         assert array is not None
         emit.held[result] = held.again(range(len(result.shape)), array.reshape(result.shape))
-        return
+        return None
     dropped = [i for i, n in enumerate(value.shape) if n == 1]
     kept = [i for i in range(len(value.shape)) if i not in dropped]
     new = [i for i, n in enumerate(result.shape) if n != 1]
@@ -62,7 +62,9 @@ def _broadcast(emit: Emitter, node: Node) -> None:
 def _transpose(emit: Emitter, node: Node) -> None:
     held, perm = emit.of(node.operands[0]), list(node.params["permutation"])
     order = tuple(perm.index(axis) for axis in held.order)
-    emit.held[node.results[0]] = dataclasses.replace(held, order=order, make=lambda: emit.name(held), window=None, padded=None)
+    emit.held[node.results[0]] = dataclasses.replace(
+        held, order=order, make=lambda: emit.name(held), window=None, padded=None
+    )
 
 
 def _concatenate(emit: Emitter, node: Node) -> None:
@@ -144,7 +146,12 @@ def _reverse(emit: Emitter, node: Node) -> None:
     ones = [-1] * len(axes)
     at = [held.order.index(i) for i in axes]
     name = emit.node(
-        "Slice", emit.name(held), emit.ints(*ones), emit.ints(*[_END.min] * len(axes)), emit.ints(*at), emit.ints(*ones)
+        "Slice",
+        emit.name(held),
+        emit.ints(*ones),
+        emit.ints(*[_END.min] * len(axes)),
+        emit.ints(*at),
+        emit.ints(*ones),
     )
     emit.make(node.results[0], held.order, name)
 
@@ -156,7 +163,9 @@ def _gather(emit: Emitter, node: Node) -> None:
     sizes, rank = node.params["slice_sizes"], len(x.shape)
     where = p.start_index_map
     if numbers is None or len(where) != 1 or p.collapsed_slice_dims != where or p.operand_batching_dims:
-        raise ValueError("only rows taken along one axis, by indices that are constants, have an operator here.")
+        raise ValueError(
+            "only rows taken along one axis, by indices that are constants, have an operator here."
+        )
     [axis] = where
     many = len(numbers.shape) - 1
     offsets = tuple(i for i in range(rank - 1 + many) if not axis <= i < axis + many)

@@ -13,7 +13,7 @@ from ...geometry.resample import Resample
 from ...graph import Node, Value
 from ...ops.resample_weights import dense
 from .emit import Emitter, Held, Window
-from .write_elements import cast
+from .write_elements import cast, elementwise, same
 
 Pads = Sequence[tuple[int, int]]
 
@@ -64,7 +64,9 @@ def _conv(emit: Emitter, node: Node, orders: Any, axes: Sequence[Axis], groups: 
     _finished(emit, node, orders[2], name)
 
 
-def _transposed(emit: Emitter, node: Node, orders: Any, weight: str, axes: Sequence[Axis], groups: int) -> None:
+def _transposed(
+    emit: Emitter, node: Node, orders: Any, weight: str, axes: Sequence[Axis], groups: int
+) -> None:
     """`axes` are those of the convolution that is transposed: their `out` is the size of the operand here."""
     pads = [(a.lo, (a.out - 1) * a.stride + a.span - a.lo - a.size) for a in axes]
     name = emit.node(
@@ -106,13 +108,16 @@ def _input_grad(emit: Emitter, node: Node) -> None:
 
 
 def _general(emit: Emitter, node: Node) -> None:
-    """lax's convolution; one with a dilated input is written as the transposed one that it is."""
+    """Lax's convolution; one with a dilated input is written as the transposed one that it is."""
     p, (x, kernel) = node.params, node.operands
     lhs, rhs, out = p["dimension_numbers"]
     if p["batch_group_count"] != 1:
         raise ValueError("a convolution with groups of the batch has no operator.")
     geometry = zip(
-        *(p["window_strides"], p["rhs_dilation"], p["padding"], p["lhs_dilation"]), lhs[2:], rhs[2:], strict=True
+        *(p["window_strides"], p["rhs_dilation"], p["padding"], p["lhs_dilation"]),
+        lhs[2:],
+        rhs[2:],
+        strict=True,
     )
     axes, dilated = [], []
     for stride, dilation, (lo, hi), base, at, window in geometry:
@@ -188,7 +193,7 @@ def _reduce_window(op: str) -> Callable[[Emitter, Node], None]:
     return rule
 
 
-def max_pool_of(emit: Emitter, window: Window) -> str | None:
+def _max_pool(emit: Emitter, window: Window) -> str | None:
     """The pool that the maximum of slices is, together with those and the borders that it is taken of.
 
     None if it is none. The order of its axes is that of the slices.
@@ -199,7 +204,10 @@ def max_pool_of(emit: Emitter, window: Window) -> str | None:
     while here is not None and here.axis not in along:
         dilation = here.starts[1] - here.starts[0] if len(here.starts) > 1 else 1
         span = dilation * (len(here.starts) - 1) + 1
-        if here.starts[0] or (here.of.shape[here.of.order.index(here.axis)] - span) // here.stride + 1 != here.out:
+        if (
+            here.starts[0]
+            or (here.of.shape[here.of.order.index(here.axis)] - span) // here.stride + 1 != here.out
+        ):
             break
         along[here.axis] = len(here.starts), here.stride, dilation
         held = here.of
@@ -209,8 +217,10 @@ def max_pool_of(emit: Emitter, window: Window) -> str | None:
     if not along or window.axis not in along or len(still) < 2:
         return None
     pads = [(0, 0)] * rank
-    if held.padded and not held.name and all(
-        max(held.padded[1][i]) < along.get(i, (1,))[0] for i in range(rank)
+    if (
+        held.padded
+        and not held.name
+        and all(max(held.padded[1][i]) < along.get(i, (1,))[0] for i in range(rank))
     ):
         held, pads = held.padded
     order = (still[0], still[-1], *sorted({*along, *still[1:-1]}))
@@ -218,6 +228,25 @@ def max_pool_of(emit: Emitter, window: Window) -> str | None:
     name = _pool(emit, "MaxPool", emit.name(emit.ordered(held, order)), space)
     back = window.of.order
     return name if back == order else emit.node("Transpose", name, perm=[order.index(i) for i in back])
+
+
+def _maximum(emit: Emitter, node: Node) -> None:
+    """Of slices of one array: the windows of a pool, written when the last is known."""
+    a, b = (emit.of(v) for v in node.operands)
+    for x, zero in (node.operands, node.operands[::-1]):
+        if x.shape and zero.kind == "literal" and zero.data == 0:
+            return elementwise(emit, node, lambda name: emit.node("Relu", name), (x,))
+    windows = a.window.joined(b.window) if a.window and b.window else None
+    if windows is None or len(b.window.starts if b.window else ()) != 1:
+        return same(emit, node)
+
+    def make() -> str:
+        pooled = _max_pool(emit, windows)
+        return pooled or emit.node("Max", *(emit.name(h) for h in (a, emit.ordered(b, a.order))))
+
+    held = Held(a.order, a.shape, a.dtype, make=make, window=windows)
+    emit.held[node.results[0]] = held
+    return None
 
 
 def _resample(emit: Emitter, node: Node) -> None:
@@ -237,7 +266,9 @@ def _resample(emit: Emitter, node: Node) -> None:
     fits = math.floor(np.float32(by.size) * np.float32(scales[at])) == by.out
     name = emit.name(held)
     if fits:
-        name = emit.node("Resize", name, "", emit.constant(np.array(scales, np.float32), "scales"), **attributes)
+        name = emit.node(
+            "Resize", name, "", emit.constant(np.array(scales, np.float32), "scales"), **attributes
+        )
     else:
         sizes = [by.out if i == at else n for i, n in enumerate(held.shape)]
         name = emit.node("Resize", name, "", "", emit.ints(*sizes), **attributes)
@@ -293,6 +324,7 @@ RULES: dict[str, Callable[[Emitter, Node], None]] = {
     "reduce_window_sum": _reduce_window("sum"),
     "reduce_window_max": _reduce_window("max"),
     "reduce_window_min": _reduce_window("min"),
+    "max": _maximum,
     "resample": _resample,
     "dot_general": _dot,
 }
