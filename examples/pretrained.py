@@ -4,7 +4,7 @@
 
 The network comes with the package rapidocr-onnxruntime (Apache-2.0), or from any copy of its file by --model.
 The picture is scikit-image's `page`: words are what is darker than Sauvola's threshold, closed to blobs. The
-network sees the picture dimmed and with noise; the left part is trained on, the right part shown and measured.
+network sees the picture dimmed and with noise; its left part is trained on, its right part shown.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""ONNX's own recorded cases of its operators, and what becomes of each; `python -m tests.onnx_cases` runs all."""
+"""ONNX's own recorded cases, and what becomes of each; `python -m tests.onnx_cases` runs all of them."""
 
 import collections
 import importlib
@@ -15,7 +15,7 @@ from onnx.backend.test.case import node as recorded
 from jaxconv.interop import onnx as ours
 from jaxconv.interop.onnx.table import OPS
 
-# Whose modules `make test` imports: what a convolutional network is made of. An operator's module has its name.
+# Modules whose cases `make test` runs: what a convolutional network is made of.
 SPATIAL = [
     "averagepool",
     "batch_normalization",

@@ -1,4 +1,4 @@
-"""ONNX's recorded cases of what convolutional networks are made of; onnx_cases.py runs those of all operators."""
+"""ONNX's recorded cases of what convolutional networks are made of; onnx_cases.py runs all of them."""
 
 import collections
 

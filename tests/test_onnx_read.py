@@ -1,5 +1,6 @@
 """Networks read from ONNX against onnxruntime, and under JAX's transformations."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -278,3 +279,7 @@ def test_a_shape_that_is_an_input_has_to_be_known() -> None:
     assert network({}, x, np.array([6, 2])).shape == (6, 2)
     with pytest.raises(ValueError, match="its shape is computed from the network's inputs"):
         jax.jit(network)({}, x, np.array([6, 2]))
+
+
+def test_the_documented_table_is_the_one_in_force() -> None:
+    assert onnx.operators() in (Path(__file__).parent.parent / "docs" / "porting_onnx.md").read_text()

@@ -31,7 +31,7 @@ def geometry(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], A
     names = {"SAME_UPPER": "SAME", "SAME_LOWER": "SAME_LOWER", "VALID": "VALID"}
     auto = node.get("auto_pad", "NOTSET")
     explicit = list(zip(pads[:rank], pads[rank:], strict=True))
-    return strides, dilations, names[auto] if auto in names else explicit
+    return strides, dilations, names.get(auto, explicit)
 
 
 def wrong_auto_pad(node: Node) -> str | None:

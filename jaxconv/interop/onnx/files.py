@@ -98,9 +98,9 @@ def reader(folder: Path | None) -> Callable[[Any], np.ndarray]:
         held = len(tensor.raw_data) if raw else len(getattr(tensor, _FIELDS[kind]))
         wanted = count * dtype.itemsize if raw else count
         if held != wanted:
+            unit = "bytes" if raw else "numbers"
             raise ValueError(
-                f"{called} of type {kind} and shape {dims} wants {wanted} {'bytes' if raw else 'numbers'}; the "
-                f"file holds {held}."
+                f"{called} of type {kind} and shape {dims} wants {wanted} {unit}; the file holds {held}."
             )
         return np.asarray(onnx.numpy_helper.to_array(tensor))
 
@@ -111,9 +111,7 @@ def _external(tensor: Any, folder: Path | None, size: int) -> bytes:
     """The bytes of a tensor that lie in a file beside the model."""
     called = f"tensor {tensor.name!r}"
     if folder is None:
-        raise ValueError(
-            f"{called} has its data in another file; load the model from its path, not its bytes."
-        )
+        raise ValueError(f"{called} lies in another file; load the model from its path, not its bytes.")
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = _inside(folder, entries.get("location", ""), called)
     try:

@@ -84,8 +84,8 @@ def host(x: Value, what: str) -> np.ndarray:
     """
     if isinstance(x, jax.core.Tracer):
         raise ValueError(
-            f"its {what} is computed from the network's inputs or parameters, and shapes follow from it, so it "
-            "has to be known while tracing: call the network without jit, or make that input a constant."
+            f"its {what} is computed from the network's inputs or parameters, and shapes follow from it, so "
+            "it has to be known while tracing: call the network without jit, or make that input a constant."
         )
     return np.asarray(x)
 

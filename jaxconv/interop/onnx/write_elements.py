@@ -180,7 +180,9 @@ _FORMULAS: dict[str, Callable[..., str]] = {
     "ne": lambda emit, _, a, b: emit.node("Not", emit.node("Equal", a, b)),
     "is_finite": _finite,
 }
-_PASSED = "copy copy_p stop_gradient optimization_barrier reduce_precision sharding_constraint pvary name device_put"
+_PASSED = """
+    copy copy_p stop_gradient optimization_barrier reduce_precision sharding_constraint pvary name device_put
+"""
 RULES: dict[str, Callable[[Emitter, Node], None]] = {
     **dict.fromkeys(_SAME, same),
     **{name: _formula(function) for name, function in _FORMULAS.items()},
