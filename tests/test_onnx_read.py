@@ -37,7 +37,7 @@ def agree(data: bytes, x: np.ndarray, *, scale: float = 1.0) -> onnx.Network:
     """Raises if onnxruntime computes something else; the error of K terms is below K eps of the largest."""
     network = onnx.load(data)
     results = network(network.params, x)
-    wanted = onnxruntime.InferenceSession(data).run(None, {"x": x})
+    wanted: Any = onnxruntime.InferenceSession(data).run(None, {"x": x})
     for got, want in zip(results if isinstance(results, tuple) else (results,), wanted, strict=True):
         assert got.shape == want.shape
         eps = float(jnp.finfo(x.dtype).eps) if want.dtype.kind == "f" else 0.0

@@ -36,7 +36,7 @@ def round_trip(fn: Callable[..., Any], path: Path, *args: Any, terms: int = 64) 
     session = onnxruntime.InferenceSession(path)
     names = [i.name for i in session.get_inputs()]
     assert names == [i.name for i in network.inputs]
-    ran = session.run(None, dict(zip(names, inputs, strict=True)))
+    ran: Any = session.run(None, dict(zip(names, inputs, strict=True)))
     for want, again, other in zip(wanted, read if isinstance(read, tuple) else [read], ran, strict=True):
         want = np.asarray(want, float)
         tolerance = terms * float(jnp.finfo(jnp.float32).eps) * max(np.abs(want).max(), 1.0)

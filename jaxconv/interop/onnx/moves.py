@@ -156,7 +156,7 @@ def _range(_: Node, *limits: Value) -> Value:
     if delta == 0:
         raise ValueError("a delta of 0 leads nowhere.")
     bounded([max(math.ceil((limit - start) / delta), 0)])
-    return np.arange(start, limit, delta, limits[0].dtype)
+    return np.arange(start, limit, delta).astype(limits[0].dtype)
 
 
 def _depth_to_space(node: Node, x: Value) -> Value:

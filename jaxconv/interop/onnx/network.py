@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .nodes import Node, Value
 from .table import OPS
@@ -87,7 +88,7 @@ class Network:
 
 def _entered(wanted: Input, x: Any) -> Value:
     """An argument, checked; in NumPy if shapes follow from it."""
-    keep = wanted.static and not isinstance(x, jax.core.Tracer)
+    keep = wanted.static and not isinstance(x, Tracer)
     x = np.asarray(x) if keep else jnp.asarray(x)
     shape = wanted.shape
     kinds = [np.dtype(d).kind if np.dtype(d).kind in "biu" else "f" for d in (x.dtype, wanted.dtype)]

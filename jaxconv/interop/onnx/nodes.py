@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 # More elements than this in an array that a few bytes of a file ask for are refused.
 MOST = 2**28
@@ -82,7 +83,7 @@ def host(x: Value, what: str) -> np.ndarray:
     Raises:
       ValueError: if they are not known while tracing.
     """
-    if isinstance(x, jax.core.Tracer):
+    if isinstance(x, Tracer):
         raise ValueError(
             f"its {what} is computed from the network's inputs or parameters, and shapes follow from it, so "
             "it has to be known while tracing: call the network without jit, or make that input a constant."

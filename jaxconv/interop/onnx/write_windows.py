@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ...geometry import Axis
@@ -137,7 +138,7 @@ def _general(emit: Emitter, node: Node) -> None:
     weight = emit.ordered(emit.of(kernel), (rhs[1], rhs[0], *rhs[2:]))
     if weight.array is None:
         raise ValueError("the kernel of a convolution of a dilated input must be a parameter.")
-    flipped = np.flip(weight.array, range(2, weight.array.ndim))
+    flipped = np.flip(weight.array, tuple(range(2, weight.array.ndim)))
     return _transposed(emit, node, (lhs, out), emit.name(weight.again(weight.order, flipped)), adjoint, 1)
 
 
@@ -145,7 +146,8 @@ def _sums(emit: Emitter, node: Node) -> None:
     """Sums of windows: their means, times how many positions a window has."""
     if len(node.operands) > 1:
         raise ValueError("elements taken from windows by their places have no operator.")
-    windows, x = node.params["windows"], node.operands[0]
+    x = node.operands[0]
+    windows: tuple[Any, ...] = node.params["windows"]
     if not all(isinstance(a, Axis) for a in windows):
         raise ValueError("windows of unequal sizes have no operator.")
     order = _first(len(windows))
@@ -161,7 +163,7 @@ def _scaled(emit: Emitter, name: str, dtype: Any, window: Sequence[int]) -> str:
 def _pool(emit: Emitter, op: str, name: str, window: Sequence[tuple[int, int, int, tuple[int, int]]]) -> str:
     """Of (kernel, stride, dilation, padding) for each axis in space."""
     kernels, strides, dilations, pads = zip(*window, strict=True)
-    more = {"count_include_pad": 1} if op == "AveragePool" else {}
+    more: dict[str, Any] = {"count_include_pad": 1} if op == "AveragePool" else {}
     if set(dilations) != {1}:
         more["dilations"] = list(dilations)
     return emit.node(op, name, kernel_shape=kernels, strides=strides, pads=_listed(pads), **more)
@@ -202,12 +204,10 @@ def _max_pool(emit: Emitter, window: Window) -> str | None:
     held: Held = window.of
     here: Window | None = window
     while here is not None and here.axis not in along:
-        dilation = here.starts[1] - here.starts[0] if len(here.starts) > 1 else 1
-        span = dilation * (len(here.starts) - 1) + 1
-        if (
-            here.starts[0]
-            or (here.of.shape[here.of.order.index(here.axis)] - span) // here.stride + 1 != here.out
-        ):
+        first, *others = here.starts
+        dilation = others[0] - first if others else 1
+        span = dilation * len(others) + 1
+        if first or (here.of.shape[here.of.order.index(here.axis)] - span) // here.stride + 1 != here.out:
             break
         along[here.axis] = len(here.starts), here.stride, dilation
         held = here.of
@@ -234,7 +234,8 @@ def _maximum(emit: Emitter, node: Node) -> None:
     """Of slices of one array: the windows of a pool, written when the last is known."""
     a, b = (emit.of(v) for v in node.operands)
     for x, zero in (node.operands, node.operands[::-1]):
-        if x.shape and zero.kind == "literal" and zero.data == 0:
+        floats = jnp.issubdtype(x.dtype, jnp.floating)
+        if floats and x.shape and zero.kind == "literal" and zero.data == 0:
             return elementwise(emit, node, lambda name: emit.node("Relu", name), (x,))
     windows = a.window.joined(b.window) if a.window and b.window else None
     if windows is None or len(b.window.starts if b.window else ()) != 1:
