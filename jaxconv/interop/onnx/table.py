@@ -21,7 +21,10 @@ FIRST, LAST = 7, 28
 
 
 def operators() -> str:
-    """The operators that `load` reads, as a table in Markdown.
+    """The operators that `load` reads.
+
+    Returns:
+      A table in Markdown.
 
     Example:
       >>> print(operators().splitlines()[3])
