@@ -131,9 +131,10 @@ def test_resizes(
         attributes["coordinate_transformation_mode"] = transform
     if rounding:
         attributes["nearest_mode"] = rounding
-    inputs = ["x", "scales"] if opset == 10 else ["x", "", "scales"]
+    inputs = {10: ["x", "scales"], 11: ["x", "roi", "scales"]}.get(opset, ["x", "", "scales"])
+    arrays = {"scales": np.array(scales, np.float32), "roi": np.zeros(0, np.float32)}
     node = helper.make_node("Resize", inputs, ["y"], **attributes)
-    agree(written([node], {"scales": np.array(scales, np.float32)}, x, opset=opset), x)
+    agree(written([node], arrays, x, opset=opset), x)
 
 
 OLD = {

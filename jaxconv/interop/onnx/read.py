@@ -208,8 +208,7 @@ def _problem(node: Node, proto: Any) -> str | None:
     except defs.SchemaError:
         return f"opset {node.opset} has no such operator"
     least, most = schema.min_input, schema.max_input
-    given = all(node.inputs[:least]) or node.op == "Resize"  # whose roi was required once, and never given
-    if not least <= len(node.inputs) <= most or not given:
+    if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
         return f"it has {len([n for n in node.inputs if n])} operands; wanted {least} to {most}"
     for attribute in proto.attribute:
         wanted = schema.attributes.get(attribute.name)
