@@ -167,7 +167,7 @@ def test_max_pool_with_places_and_back(rng: np.random.Generator) -> None:
     window = {"kernel_shape": [2, 3], "strides": [2, 3]}
     nodes = [
         helper.make_node("MaxPool", ["x"], ["m", "i"], **window),
-        helper.make_node("MaxPool", ["x"], ["", "j"], storage_order=1, **window),
+        helper.make_node("MaxPool", ["x"], ["again", "j"], storage_order=1, **window),
         helper.make_node("MaxUnpool", ["m", "i"], ["y"], **window),
     ]
     outputs = {"m": TensorProto.FLOAT, "i": TensorProto.INT64, "j": TensorProto.INT64, "y": TensorProto.FLOAT}
