@@ -95,7 +95,7 @@ def _cropped(
     if padding in ("SAME", "SAME_LOWER") and wanted is None:
         wanted = [n * s for n, s in zip(sizes, strides, strict=True)]
     if wanted is None:
-        explicit: Pads = [(0, 0)] * rank if padding == "VALID" else padding
+        explicit: Any = [(0, 0)] * rank if padding == "VALID" else padding
         return [(lo, hi - e) for (lo, hi), e in zip(explicit, extra, strict=True)]
     crops = []
     for n, k, s, d, e, out in zip(sizes, window, strides, dilations, extra, wanted[-rank:], strict=True):

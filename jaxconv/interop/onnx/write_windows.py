@@ -144,9 +144,9 @@ def _general(emit: Emitter, node: Node) -> None:
 
 def _sums(emit: Emitter, node: Node) -> None:
     """Sums of windows: their means, times how many positions a window has."""
-    if len(node.operands) > 1:
+    x, *taps = node.operands
+    if taps:
         raise ValueError("elements taken from windows by their places have no operator.")
-    x = node.operands[0]
     windows: tuple[Any, ...] = node.params["windows"]
     if not all(isinstance(a, Axis) for a in windows):
         raise ValueError("windows of unequal sizes have no operator.")
