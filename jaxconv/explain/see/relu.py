@@ -91,9 +91,7 @@ def _is_leaky(node: Node) -> bool:
     """Of the form x where x > 0, else x times something; or max(x, x times a number)."""
     if node.name == "select_n" and len(node.operands) == 3 and (sign := _sign(node.operands[0])):
         x, positive = sign
-        kept, other = (
-            (node.operands[2], node.operands[1]) if positive else (node.operands[1], node.operands[2])
-        )
+        kept, other = node.operands[1 + positive], node.operands[2 - positive]
         return kept is x and _is_multiple(other, x)
     if node.name == "max":
         a, b = node.operands
