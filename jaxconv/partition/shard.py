@@ -199,18 +199,17 @@ class _Laid:
         return math.prod(self.mesh.shape[name] for name in ((axis,) if isinstance(axis, str) else axis))
 
     def _even(self, value: Value, dims: Dims) -> Dims:
-        """The blocks that JAX makes of an array at a border of a program."""
-        return tuple(
-            Split.even(n, s.axis, s.devices) if isinstance(s, Split) else None
-            for n, s in zip(value.shape, dims, strict=True)
-        )
+        """The blocks that JAX makes of an array at a border of a program; ours, where it can make none."""
+        found: list[Any] = []
+        for n, s in zip(value.shape, dims, strict=True):
+            even = isinstance(s, Split) and (n % s.devices == 0 or s.step * s.devices < n)
+            step = None if even else s.step if isinstance(s, Split) else 0
+            found.append(Split.even(n, s.axis, s.devices, step) if isinstance(s, Split) else None)
+        return tuple(found)
 
     def _entrance(self, context: Context, value: Value, dims: Dims) -> tuple[Dims, Change]:
         """How an argument comes in: in JAX's blocks where there are any, else already in ours."""
-        comes = tuple(
-            even if isinstance(s, Split) and even is not None and s.size % s.devices == 0 else s
-            for s, even in zip(dims, self._even(value, dims), strict=True)
-        )
+        comes = self._even(value, dims)
         return comes, relay(context, value.shape, value.dtype, comes, dims)
 
 

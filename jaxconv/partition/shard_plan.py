@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend import core
 
 from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
 from . import shard_resizes, shard_rules, shard_windows
-from .shard_rules import Planned, Rule, undivided
+from .shard_rules import Planned, Rule, undivided, vary, varying
 from .shard_values import ONCE, Array, Context, Dims, Refused, relay, splits, whole
 
 KEPT = frozenset({"custom_jvp_call"})
@@ -105,28 +107,9 @@ def _rule(node: Node, dims: Sequence[Dims]) -> Rule:
 
 
 def custom(context: Context, node: Node, dims: list[Dims]) -> Planned:
-    """A function with a rule for its derivative: both are graphs, and both run on pieces."""
+    """A function with a rule for its derivative: it runs on pieces, and so does the rule, if it is asked for."""
     body = planned(context, node.bodies[0], dims)
-    able = [jnp.issubdtype(v.dtype, jnp.inexact) for v in node.operands]
-    abstract = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in node.operands]
-
-    def derivative(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
-        given = iter(tangents)
-        full = [next(given) if ok else np.zeros(x.shape, jax.dtypes.float0) for x, ok in zip(primals, able, strict=True)]
-        bound = lambda *xs: node.equation.primitive.bind(*xs, **node.params)  # noqa: E731
-        return jax.jvp(bound, tuple(primals), tuple(full))
-
-    graph = traced(derivative, (abstract, [a for a, ok in zip(abstract, able, strict=True) if ok]), {}, kept=KEPT)
-    quiet = Context(context.steps)
-    results = [jnp.issubdtype(v.dtype, jnp.inexact) for v in node.results]
-    constants = [whole(v) for v in graph.inputs[len(dims) + sum(able) :]]
-    both = planned(quiet, graph, [*dims, *(d for d, ok in zip(dims, able, strict=True) if ok), *constants])
-    targets = [*body.dims, *(d for d, ok in zip(body.dims, results, strict=True) if ok)]
-    laid = [
-        relay(quiet, v.shape, v.dtype, have, want)
-        for v, have, want in zip([v for v in graph.outputs if v.dtype != jax.dtypes.float0], both.dims, targets, strict=True)
-    ]
-    data = [v.data for v in graph.inputs[len(dims) + sum(able) :]]
+    derivative = functools.cache(lambda: _Derivative(context, node, dims, body.dims))
 
     @jax.custom_jvp
     def local(*xs: Array) -> tuple[Array, ...]:
@@ -134,13 +117,68 @@ def custom(context: Context, node: Node, dims: list[Dims]) -> Planned:
 
     @local.defjvp
     def _(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
-        given = [t for t, ok in zip(tangents, able, strict=True) if ok]
-        found = [lay(x) for lay, x in zip(laid, both.run([*primals, *given, *data]), strict=True)]
-        after = iter(found[len(results) :])
-        zero = [next(after) if ok else np.zeros(y.shape, jax.dtypes.float0) for y, ok in zip(found, results, strict=False)]
-        return tuple(found[: len(results)]), tuple(zero)
+        return derivative().run(primals, tangents)
 
     return Planned(body.dims, local)
+
+
+class _Derivative:
+    """Results and tangents of a function with a rule of its own, as a graph of operands and tangents."""
+
+    def __init__(self, context: Context, node: Node, dims: Sequence[Dims], results: Sequence[Dims]) -> None:
+        self.able = [jnp.issubdtype(v.dtype, jnp.inexact) for v in node.operands]
+        self.moving = [jnp.issubdtype(v.dtype, jnp.inexact) for v in node.results]
+        graph = self._traced(node)
+        mine = [d for d, ok in zip(dims, self.able, strict=True) if ok]
+        constants = graph.inputs[len(dims) + len(mine) :]
+        self.data = [v.data for v in constants]
+        quiet = Context(context.steps, context.sizes)  # what it sends is the derivative's
+        self.plan = planned(quiet, graph, [*dims, *mine, *map(whole, constants)])
+        want = [*results, *(d for d, ok in zip(results, self.moving, strict=True) if ok)]
+        self.laid = [
+            relay(quiet, v.shape, v.dtype, have, to)
+            for v, have, to in zip(graph.outputs, self.plan.dims, want, strict=True)
+        ]
+
+    def _traced(self, node: Node) -> Graph:
+        fn = _alone(node.equation)
+
+        def derivative(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
+            ys, moved = jax.jvp(fn, tuple(primals), self._full(primals, tangents, self.able))
+            return [*ys, *(t for t, ok in zip(moved, self.moving, strict=True) if ok)]
+
+        abstract = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in node.operands]
+        tangents = [a for a, ok in zip(abstract, self.able, strict=True) if ok]
+        return traced(derivative, (abstract, tangents), {}, kept=KEPT)
+
+    def run(self, primals: Sequence[Array], tangents: Sequence[Array]) -> tuple[tuple[Array, ...], Any]:
+        """What a rule of `custom_jvp` returns."""
+        given = [t for t, ok in zip(tangents, self.able, strict=True) if ok]
+        found = self.plan.run([*primals, *given, *self.data])
+        found = [lay(y) for lay, y in zip(self.laid, found, strict=True)]
+        ys, moved = found[: len(self.moving)], found[len(self.moving) :]
+        return tuple(ys), self._full(ys, moved, self.moving)
+
+    @staticmethod
+    def _full(primals: Sequence[Array], tangents: Sequence[Array], able: Sequence[bool]) -> tuple[Any, ...]:
+        """With the tangents that integers have."""
+        given = iter(tangents)
+        return tuple(
+            next(given) if ok else np.zeros(x.shape, jax.dtypes.float0)
+            for x, ok in zip(primals, able, strict=True)
+        )
+
+
+def _alone(equation: Any) -> Callable[..., Any]:
+    """An equation as a function of its operands."""
+    free = list(dict.fromkeys(v for v in equation.invars if not isinstance(v, core.Literal)))
+    jaxpr = core.Jaxpr((), free, equation.outvars, [equation])
+
+    def fn(*operands: Array) -> Any:
+        given = dict(zip(equation.invars, operands, strict=True))
+        return jax.core.eval_jaxpr(jaxpr, (), *(given[v] for v in free))
+
+    return fn
 
 
 def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -176,7 +214,7 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
 
         def step(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
             found = [lay(y) for lay, y in zip(settle, inner.run([*given[:consts], *carry, *x]), strict=True)]
-            return _alike(found[:count], carry), found[count:]
+            return [vary(y, varying(c)) for y, c in zip(found[:count], carry, strict=True)], found[count:]
 
         first = _steady(step, given[consts : consts + count], given[consts + count :])
         carry, ys = lax.scan(step, first, given[consts + count :], node.length, reverse=node.params["reverse"])
@@ -193,36 +231,12 @@ def _bare(dims: Dims) -> Dims:
     return tuple(None if s == ONCE else s for s in dims)
 
 
-def _varying(x: Any) -> frozenset[Any]:
-    return jax.typeof(x).mat.varying
-
-
-def _alike(found: Sequence[Array], like: Sequence[Array]) -> list[Array]:
-    """Marked as varying over what the others vary over."""
-    marked = []
-    for x, y in zip(found, like, strict=True):
-        missing = tuple(_varying(y) - _varying(x))
-        marked.append(lax.pcast(x, missing, to="varying") if missing else x)
-    return marked
-
-
 def _steady(step: Callable[..., Any], carry: list[Array], xs: list[Array]) -> list[Array]:
     """The first carry, varying over whatever the carry does after rounds."""
     for _ in range(_ROUNDS):
-        one = [x[0] for x in xs]
-        after = jax.eval_shape(lambda c, o: step(c, o)[0], carry, one)
-        wider = [
-            lax.pcast(x, tuple(_of(y) - _varying(x)), to="varying") if _of(y) - _varying(x) else x
-            for x, y in zip(carry, after, strict=True)
-        ]
-        if all(_varying(a) == _varying(b) for a, b in zip(carry, wider, strict=True)):
-            break
-        carry = wider
+        after = jax.eval_shape(lambda c, o: step(c, o)[0], carry, [x[0] for x in xs])
+        carry = [vary(x, varying(y)) for x, y in zip(carry, after, strict=True)]
     return carry
-
-
-def _of(abstract: Any) -> frozenset[Any]:
-    return abstract.mat.varying if hasattr(abstract, "mat") else frozenset()
 
 
 _RULES: dict[str, Rule] = {

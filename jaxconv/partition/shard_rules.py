@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -54,9 +55,21 @@ _AS_THEY_ARE = {"sharding_constraint", "device_put", "pcast", "pvary", "name"}
 
 
 def bind(node: Node, *operands: Any, **params: Any) -> Sequence[Array]:
-    """The operation itself, perhaps with other parameters."""
-    found = node.equation.primitive.bind(*operands, **node.params | params)
+    """The operation itself, perhaps with other parameters; its operands come to vary over the same mesh axes."""
+    axes = frozenset[Any]().union(*(varying(x) for x in operands))
+    found = node.equation.primitive.bind(*(vary(x, axes) for x in operands), **node.params | params)
     return found if node.equation.primitive.multiple_results else [found]
+
+
+def varying(x: Any) -> frozenset[Any]:
+    """The mesh axes over which an array differs between devices."""
+    return jax.typeof(x).mat.varying
+
+
+def vary(x: Any, axes: frozenset[Any]) -> Any:
+    """Marked as one that differs; the mark's transpose is the sum over devices."""
+    missing = tuple(axes - varying(x))
+    return lax.pcast(x, missing, to="varying") if missing else x
 
 
 def undivided(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -71,12 +84,18 @@ def _each(changes: Sequence[Change], operands: Sequence[Array]) -> list[Array]:
     return [change(x) for change, x in zip(changes, operands, strict=True)]
 
 
-def met(context: Context, values: Sequence[Value], dims: Sequence[Dims], want: Dims) -> list[Change]:
-    """Changes that lay operands alike; scalars stay."""
-    return [
-        relay(context, v.shape, v.dtype, d, want) if v.shape else lambda x: x
-        for v, d in zip(values, dims, strict=True)
-    ]
+def _spread(context: Context, value: Value, have: Dims, shape: Sequence[int]) -> tuple[Dims, Change]:
+    """A dimension of size 1 that meets a longer one is held once."""
+    if not value.shape:
+        return (), lambda x: x
+    lone = [n == 1 != m for n, m in zip(value.shape, shape, strict=True)]
+    bare = tuple(None if one else s for one, s in zip(lone, have, strict=True))
+    lay = relay(context, value.shape, value.dtype, have, bare)
+    return tuple(ONCE if one else s for one, s in zip(lone, bare, strict=True)), lay
+
+
+def _then(first: Change, second: Change) -> Change:
+    return lambda x: second(first(x))
 
 
 def elementwise(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -85,9 +104,11 @@ def elementwise(context: Context, node: Node, dims: list[Dims]) -> Planned:
         return Planned([dims[0]], lambda x: [x])
     if node.name == "optimization_barrier":
         return Planned(dims, lambda *xs: bind(node, *xs))
-    arrays = [d for v, d in zip(node.operands, dims, strict=True) if v.shape]
+    shape = node.results[0].shape
+    spread = [_spread(context, v, d, shape) for v, d in zip(node.operands, dims, strict=True)]
+    arrays = [d for d, _ in spread if d]
     want = together(arrays) if arrays else ()
-    laid = met(context, node.operands, dims, want)
+    laid = [lay if not d else _then(lay, relay(context, shape, v.dtype, d, want)) for v, (d, lay) in zip(node.operands, spread, strict=True)]
     guarded = node.name not in _TAME and any(not s.exact for _, s in splits(want))
 
     def run(*xs: Array) -> Sequence[Array]:

@@ -151,22 +151,9 @@ def conv(context: Context, node: Node, dims: list[Dims]) -> Planned:
     params = _lax_params(node, steps) if "spec" not in node.params else _spec_params(node, steps, size)
 
     def run(x: Array, k: Array) -> Sequence[Array]:
-        x, k = form(x), lay(k)
-        return [_bound_alike(node, x, k, params)] if "spec" in node.params else bind(node, x, k, **params)
+        return bind(node, form(x), lay(k), **params)
 
     return Planned([tuple(result)], run)
-
-
-def _bound_alike(node: Node, x: Array, kernel: Array, params: dict[str, Any]) -> Array:
-    """jaxconv's primitives want operands that vary over the same mesh axes."""
-    both = jax.typeof(x).mat.varying | jax.typeof(kernel).mat.varying
-    x, kernel = (_varying(a, both) for a in (x, kernel))
-    return bind(node, x, kernel, **params)[0]
-
-
-def _varying(a: Array, axes: frozenset[Any]) -> Array:
-    missing = tuple(axes - jax.typeof(a).mat.varying)
-    return lax.pcast(a, missing, to="varying") if missing else a
 
 
 def _places(node: Node) -> tuple[int, int, Sequence[int]]:
