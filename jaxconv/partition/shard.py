@@ -14,9 +14,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..graph.nodes import Graph, Value
-from ..graph.trace import traced
 from .halo import AxisName, Split
-from .shard_plan import KEPT, Plan, planned
+from .shard_plan import Plan, opened, planned
 from .shard_values import Array, Change, Context, Dims, Exchange, Misaligned, relay, splits
 
 Axes = P | Sequence[str | tuple[str, ...] | None]
@@ -56,7 +55,7 @@ class Sharded:
         leaves, tree = jax.tree.flatten((self.fn, args, kwargs))
         key = (tree, tuple(_key(leaf) for leaf in leaves))
         if key not in self._compiled:
-            graph = traced(self.fn, args, kwargs, kept=KEPT)
+            graph = opened(self.fn, args, kwargs)
             program = _program(_Laid(self, graph))
             constants = [v.data for v in graph.inputs if v.kind == "constant"]
             if any(isinstance(c, jax.core.Tracer) for c in constants):
@@ -70,7 +69,7 @@ class Sharded:
 
         Gradients send as much again.
         """
-        return Exchanges(tuple(_Laid(self, traced(self.fn, args, kwargs, kept=KEPT)).context.exchanges))
+        return Exchanges(tuple(_Laid(self, opened(self.fn, args, kwargs)).context.exchanges))
 
 
 def spatially_sharded(

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
 
 from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
@@ -22,8 +21,17 @@ from . import shard_resizes, shard_rules, shard_windows
 from .shard_rules import Planned, Rule, undivided, vary, varying
 from .shard_values import ONCE, Array, Context, Dims, Refused, relay, splits, whole
 
-KEPT = frozenset({"custom_jvp_call"})
+_KEPT = frozenset({"custom_jvp_call"})
 _ROUNDS = 4  # until a loop's carry lies as it did the round before
+
+
+def opened(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Graph:
+    """The graph of `fn(*args, **kwargs)`, functions with a derivative of their own kept.
+
+    It is of whole arrays: what mesh is around says nothing of them.
+    """
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+        return traced(fn, args, kwargs, kept=_KEPT)
 
 
 @dataclasses.dataclass
@@ -149,7 +157,7 @@ class _Derivative:
 
         abstract = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in node.operands]
         tangents = [a for a, ok in zip(abstract, self.able, strict=True) if ok]
-        return traced(derivative, (abstract, tangents), {}, kept=KEPT)
+        return opened(derivative, (abstract, tangents), {})
 
     def run(self, primals: Sequence[Array], tangents: Sequence[Array]) -> tuple[tuple[Array, ...], Any]:
         """What a rule of `custom_jvp` returns."""
@@ -171,12 +179,11 @@ class _Derivative:
 
 def _alone(equation: Any) -> Callable[..., Any]:
     """An equation as a function of its operands."""
-    free = list(dict.fromkeys(v for v in equation.invars if not isinstance(v, core.Literal)))
-    jaxpr = core.Jaxpr((), free, equation.outvars, [equation])
 
     def fn(*operands: Array) -> Any:
-        given = dict(zip(equation.invars, operands, strict=True))
-        return jax.core.eval_jaxpr(jaxpr, (), *(given[v] for v in free))
+        found = equation.primitive.get_bind_params(equation.params)
+        functions, params = found if isinstance(found, tuple) else ((), found)  # as older JAX has it
+        return equation.primitive.bind(*functions, *operands, **params)
 
     return fn
 
