@@ -24,9 +24,16 @@ EXPLICIT = jax.make_mesh((2, 2, 2), ("data", "row", "col"), axis_types=(AxisType
 
 
 def parameters(rng: np.random.Generator) -> Params:
-    shapes = {"in": (3, 3, 2, 4), "wide": (3, 5, 4, 4), "grouped": (3, 2, 2, 4), "up": (3, 2, 4, 4), "one": (1, 1, 4, 8)}
+    shapes = {
+        "in": (3, 3, 2, 4),
+        "wide": (3, 5, 4, 4),
+        "grouped": (3, 2, 2, 4),
+        "up": (3, 2, 4, 4),
+        "one": (1, 1, 4, 8),
+    }
     return {
-        name: jnp.asarray(rng.standard_normal(s) / np.sqrt(np.prod(s[:-1])), jnp.float32) for name, s in shapes.items()
+        name: jnp.asarray(rng.standard_normal(s) / np.sqrt(np.prod(s[:-1])), jnp.float32)
+        for name, s in shapes.items()
     }
 
 
@@ -49,7 +56,9 @@ def valid_unet(x: jax.Array, p: Params) -> jax.Array:
 
 def fcn(x: jax.Array, p: Params) -> jax.Array:
     """A first border that is wider than a block, and a crop at the end."""
-    y = lax.conv_general_dilated(x, p["in"], (2, 1), [(9, 9), (7, 8)], dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    y = lax.conv_general_dilated(
+        x, p["in"], (2, 1), [(9, 9), (7, 8)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
     y = lax.conv_transpose(y, p["up"], (2, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     return y[:, 9 : 9 + x.shape[1], 7 : 7 + x.shape[2]]
 
@@ -59,7 +68,9 @@ def grouped(x: jax.Array, p: Params) -> jax.Array:
     y = jnp.transpose(jaxconv.conv(x, p["in"], padding="SAME"), (0, 3, 1, 2))
     options: dict[str, Any] = {"groups": 2, "layout": "channels_first"}
     y = jaxconv.conv(y, p["grouped"], stride=(2, 3), dilation=(2, 1), padding=((3, 1), (0, 2)), **options)
-    return jaxconv.conv_transpose(y, p["up"][:, :, :2], stride=(3, 2), padding=(1, 0), output_padding=1, **options)
+    return jaxconv.conv_transpose(
+        y, p["up"][:, :, :2], stride=(3, 2), padding=(1, 0), output_padding=1, **options
+    )
 
 
 def borders(x: jax.Array, p: Params) -> jax.Array:
@@ -69,14 +80,20 @@ def borders(x: jax.Array, p: Params) -> jax.Array:
 
 
 def enlarged(x: jax.Array, p: Params) -> jax.Array:
-    y = jax.image.resize(jaxconv.conv(x, p["in"], padding="SAME"), (x.shape[0], x.shape[1] * 2, x.shape[2] * 3 // 2, 4), "cubic")
+    y = jax.image.resize(
+        jaxconv.conv(x, p["in"], padding="SAME"),
+        (x.shape[0], x.shape[1] * 2, x.shape[2] * 3 // 2, 4),
+        "cubic",
+    )
     y = jaxconv.resize(y, size=(x.shape[1] + 3, x.shape[2] - 4), method="linear", align_corners=True)
     return jax.image.resize(y, (*y.shape[:1], y.shape[1] * 2, y.shape[2], 4), "nearest")
 
 
 def shuffled(x: jax.Array, p: Params) -> jax.Array:
     y = jaxconv.pixel_unshuffle(x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2], 2)
-    return jaxconv.pixel_shuffle(jaxconv.conv(y[..., :4], p["wide"][:1], padding="SAME") @ p["one"][0, 0], (4, 2))
+    return jaxconv.pixel_shuffle(
+        jaxconv.conv(y[..., :4], p["wide"][:1], padding="SAME") @ p["one"][0, 0], (4, 2)
+    )
 
 
 def normalised(x: jax.Array, p: Params) -> jax.Array:
@@ -177,7 +194,9 @@ def test_a_training_step_on_explicit_axes_in_bfloat16(rng):
 
 def test_results_are_divided_as_images_are(rng):
     x, p = jnp.zeros((1, 16, 24, 2)), parameters(rng)
-    divided = spatially_sharded(lambda x, p: jaxconv.conv(x, p["in"], padding="SAME"), BOTH, P(None, "row", "col"))
+    divided = spatially_sharded(
+        lambda x, p: jaxconv.conv(x, p["in"], padding="SAME"), BOTH, P(None, "row", "col")
+    )
     y = divided(x, p)
     assert y.sharding.is_equivalent_to(NamedSharding(BOTH, P(None, "row", "col")), y.ndim)
 
@@ -195,7 +214,10 @@ def test_nothing_but_the_halo_is_sent():
 
 
 REFUSED = {
-    "a running sum": (lambda x: jnp.cumsum(x, 1), "cumsum can't be divided among devices: it is a running sum"),
+    "a running sum": (
+        lambda x: jnp.cumsum(x, 1),
+        "cumsum can't be divided among devices: it is a running sum",
+    ),
     "a whole row": (lambda x: jnp.swapaxes(x, 1, 2).reshape(1, -1), "merges a divided dimension"),
     "a sort": (lambda x: jnp.sort(x, 1), "sort can't be divided"),
     "a product": (lambda x: lax.top_k(x[..., 0], 2)[0], "top_k can't be divided"),

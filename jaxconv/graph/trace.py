@@ -129,7 +129,10 @@ class _Builder:
     """Collects the nodes of one graph; bodies share its constants."""
 
     def __init__(
-        self, names: dict[int, str], constants: dict[int, Value] | None = None, kept: frozenset[str] = frozenset()
+        self,
+        names: dict[int, str],
+        constants: dict[int, Value] | None = None,
+        kept: frozenset[str] = frozenset(),
     ) -> None:
         self.names, self.kept = names, kept
         self.nodes: list[Node] = []

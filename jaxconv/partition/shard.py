@@ -38,7 +38,10 @@ class Exchanges:
 
     def __str__(self) -> str:
         """A line for each."""
-        lines = [f"{e.layer}: dimension {e.dim}, {e.rows} rows along {e.axis!r}, {e.bytes} bytes" for e in self.sent]
+        lines = [
+            f"{e.layer}: dimension {e.dim}, {e.rows} rows along {e.axis!r}, {e.bytes} bytes"
+            for e in self.sent
+        ]
         return "\n".join([*lines, f"together {self.bytes} bytes"])
 
 
@@ -72,9 +75,7 @@ class Sharded:
         return Exchanges(tuple(_Laid(self, opened(self.fn, args, kwargs)).context.exchanges))
 
 
-def spatially_sharded(
-    fn: Callable[..., Any], mesh: Mesh, axes: Axes | Mapping[int, Axes]
-) -> Sharded:
+def spatially_sharded(fn: Callable[..., Any], mesh: Mesh, axes: Axes | Mapping[int, Axes]) -> Sharded:
     """The same function, its images divided in space among the devices of a mesh.
 
     Each device computes its blocks of all intermediate results, and before a window moves over one it gets
@@ -120,7 +121,9 @@ def spatially_sharded(
         raise ValueError(f"fn={fn!r} of type {type(fn).__name__} must be a function.")
     given: Mapping[Any, Axes] = axes if isinstance(axes, Mapping) else {None: axes}
     if not given:
-        raise ValueError("axes={} names no argument; say which mesh axis divides each dimension of the image.")
+        raise ValueError(
+            "axes={} names no argument; say which mesh axis divides each dimension of the image."
+        )
     return Sharded(fn, mesh, {position: _checked(mesh, spec) for position, spec in given.items()})
 
 
@@ -130,7 +133,9 @@ def _checked(mesh: Mesh, spec: Axes) -> P:
     names = [n for entry in spec for n in ((entry,) if isinstance(entry, str) else entry or ())]
     unknown = [n for n in names if n not in mesh.axis_names]
     if unknown:
-        raise ValueError(f"axes={tuple(spec)} names {unknown[0]!r}; the mesh has {', '.join(mesh.axis_names)}.")
+        raise ValueError(
+            f"axes={tuple(spec)} names {unknown[0]!r}; the mesh has {', '.join(mesh.axis_names)}."
+        )
     if len(set(names)) < len(names):
         raise ValueError(f"axes={tuple(spec)} names a mesh axis twice; each divides one dimension.")
     if not names:
@@ -156,7 +161,9 @@ class _Laid:
         self.specs: dict[Value, P] = {graph.data(position): spec for position, spec in of.axes.items()}
         for value, spec in self.specs.items():
             if len(spec) > len(value.shape):
-                raise ValueError(f"axes={tuple(spec)} has more entries than the argument of shape {value.shape}.")
+                raise ValueError(
+                    f"axes={tuple(spec)} has more entries than the argument of shape {value.shape}."
+                )
         multiples: dict[AxisName, int] = {}
         while True:
             try:
@@ -164,7 +171,9 @@ class _Laid:
                 break
             except Misaligned as why:
                 multiples[why.axis] = math.lcm(multiples.get(why.axis, 1), why.multiple)
-        self.outputs: list[Dims] = [self._even(v, d) for v, d in zip(graph.outputs, self.plan.dims, strict=True)]
+        self.outputs: list[Dims] = [
+            self._even(v, d) for v, d in zip(graph.outputs, self.plan.dims, strict=True)
+        ]
         self.context.node = None
         self.leave = [
             relay(self.context, v.shape, v.dtype, have, want)
@@ -228,9 +237,7 @@ def _program(laid: _Laid) -> Callable[..., Any]:
     @jax.jit
     def run(*arrays: Array) -> Any:
         padded = [_placed(mesh, _padded(x, dims), dims) for x, dims in zip(arrays, comes, strict=True)]
-        results = [
-            _cut(mesh, y, v.shape) for y, v in zip(mapped(*padded), laid.graph.outputs, strict=True)
-        ]
+        results = [_cut(mesh, y, v.shape) for y, v in zip(mapped(*padded), laid.graph.outputs, strict=True)]
         return jax.tree.unflatten(laid.graph.tree, results)
 
     return run
@@ -260,5 +267,3 @@ def _cut(mesh: Mesh, y: Array, shape: tuple[int, ...]) -> Array:
     if AxisType.Explicit in mesh.axis_types:
         y = jax.sharding.reshard(y, NamedSharding(mesh, P()))
     return jax.lax.slice(y, [0] * y.ndim, shape)
-
-

@@ -109,7 +109,9 @@ def _needed(graph: Graph) -> list[Node]:
 def _rule(node: Node, dims: Sequence[Dims]) -> Rule:
     if node.name == "custom_jvp_call" and node.bodies:
         return custom
-    if not any(splits(d) for d in dims) and (node.op not in _RULES or ONCE not in {s for d in dims for s in d}):
+    if not any(splits(d) for d in dims) and (
+        node.op not in _RULES or ONCE not in {s for d in dims for s in d}
+    ):
         return undivided if node.op not in ("broadcast", "gather") else _RULES[node.op]
     return _RULES.get(node.op, undivided)
 
@@ -209,11 +211,15 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
     inner = planned(context, body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
     begin = [
         relay(context, v.shape, v.dtype, have, want)
-        for v, have, want in zip(node.operands, _given(node, dims), [*dims[:consts], *carried, *xs], strict=True)
+        for v, have, want in zip(
+            node.operands, _given(node, dims), [*dims[:consts], *carried, *xs], strict=True
+        )
     ]
     settle = [
         relay(context, v.shape, v.dtype, have, want)
-        for v, have, want in zip(body.outputs, inner.dims, [*carried, *(_bare(d) for d in inner.dims[count:])], strict=True)
+        for v, have, want in zip(
+            body.outputs, inner.dims, [*carried, *(_bare(d) for d in inner.dims[count:])], strict=True
+        )
     ]
 
     def run(*operands: Array) -> list[Array]:
@@ -224,7 +230,9 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
             return [vary(y, varying(c)) for y, c in zip(found[:count], carry, strict=True)], found[count:]
 
         first = _steady(step, given[consts : consts + count], given[consts + count :])
-        carry, ys = lax.scan(step, first, given[consts + count :], node.length, reverse=node.params["reverse"])
+        carry, ys = lax.scan(
+            step, first, given[consts + count :], node.length, reverse=node.params["reverse"]
+        )
         return [*carry, *ys]
 
     return Planned([*carried, *((None, *_bare(d)) for d in inner.dims[count:])], run)

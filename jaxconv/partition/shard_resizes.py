@@ -115,7 +115,7 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
         _, target = _blocks(window, split, len(rows))
         table = target.table
         by = moves(split, np.where(table >= 0, index[np.maximum(table, 0)], -1))
-        context.sends(dim, local(value.shape, want), value.dtype, by)
+        context.sends(dim, local(value.shape, want), value.dtype, split, by)
         take: Change = lambda x: fetch(x, dim, by)  # noqa: E731
     else:
         target: Any = None
@@ -135,7 +135,7 @@ def reverse(context: Context, node: Node, dims: list[Dims]) -> Planned:
         if dim in turned:
             table = split.table
             found[dim] = moves(split, np.where(table >= 0, split.size - 1 - table, -1))
-            context.sends(dim, local(value.shape, want), value.dtype, found[dim])
+            context.sends(dim, local(value.shape, want), value.dtype, split, found[dim])
 
     def run(x: Array) -> list[Array]:
         x = settle(x)

@@ -108,7 +108,10 @@ def elementwise(context: Context, node: Node, dims: list[Dims]) -> Planned:
     spread = [_spread(context, v, d, shape) for v, d in zip(node.operands, dims, strict=True)]
     arrays = [d for d, _ in spread if d]
     want = together(arrays) if arrays else ()
-    laid = [lay if not d else _then(lay, relay(context, shape, v.dtype, d, want)) for v, (d, lay) in zip(node.operands, spread, strict=True)]
+    laid = [
+        lay if not d else _then(lay, relay(context, shape, v.dtype, d, want))
+        for v, (d, lay) in zip(node.operands, spread, strict=True)
+    ]
     guarded = node.name not in _TAME and any(not s.exact for _, s in splits(want))
 
     def run(*xs: Array) -> Sequence[Array]:
@@ -130,7 +133,9 @@ def broadcast(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """New dimensions are held once."""
     [value, *_], [have, *_] = node.operands, dims
     to, places = node.results[0].shape, node.params["broadcast_dimensions"]
-    stretched = tuple(None if n == 1 and isinstance(s, Split) else s for n, s in zip(value.shape, have, strict=True))
+    stretched = tuple(
+        None if n == 1 and isinstance(s, Split) else s for n, s in zip(value.shape, have, strict=True)
+    )
     settle = relay(context, value.shape, value.dtype, have, stretched)
     found: list[Any] = [ONCE if n > 1 else None for n in to]
     for dim, (size, held) in enumerate(zip(value.shape, stretched, strict=True)):
@@ -164,7 +169,10 @@ def reshape(context: Context, node: Node, dims: list[Dims]) -> Planned:
         if any(isinstance(have[d], Split) for d in before[1:]):
             raise Refused("it merges a divided dimension into another")
         if isinstance(major, Split):
-            inner = [math.prod(shape[d] for d in g[1:]) for shape, g in ((value.shape, before), (result.shape, after))]
+            inner = [
+                math.prod(shape[d] for d in g[1:])
+                for shape, g in ((value.shape, before), (result.shape, after))
+            ]
             have[before[0]], found[after[0]] = _reshaped(context, major, *inner)
         elif len(before) == len(after) == 1:
             found[after[0]] = major
@@ -213,13 +221,17 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
     used = [i for i, v in enumerate(node.operands) if v.shape[dim]]
     values, held = [node.operands[i] for i in used], [dims[i] for i in used]
     main = max(
-        (i for i, d in enumerate(held) if isinstance(d[dim], Split)), key=lambda i: values[i].shape[dim], default=None
+        (i for i, d in enumerate(held) if isinstance(d[dim], Split)),
+        key=lambda i: values[i].shape[dim],
+        default=None,
     )
     others = together([(*d[:dim], *d[dim + 1 :]) for d in held])
     others = tuple(None if s == ONCE else s for s in others)
     want: Any = (*others[:dim], None, *others[dim:])
     laid = [
-        relay(context, v.shape, v.dtype, d, (*others[:dim], d[dim] if main is not None else None, *others[dim:]))
+        relay(
+            context, v.shape, v.dtype, d, (*others[:dim], d[dim] if main is not None else None, *others[dim:])
+        )
         for v, d in zip(values, held, strict=True)
     ]
     if main is None:
@@ -265,7 +277,7 @@ def _placed(
             table = jnp.asarray(np.maximum(wanted, 0))
             return lambda x: jnp.take(x, table[lax.axis_index(split.axis)], axis=dim, mode="clip")
         by = moves(source, wanted)
-        context.sends(dim, local(shape, have), dtype, by)
+        context.sends(dim, local(shape, have), dtype, source, by)
         return lambda x: fetch(x, dim, by)
 
     rows = slice(first, last)
@@ -281,7 +293,11 @@ def _placed(
             line = jnp.asarray(mask)[lax.axis_index(split.axis)]
             line = line.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
             x = jnp.where(line, x, lax.slice_in_dim(y, first, last, axis=dim))
-        parts = [lax.slice_in_dim(y, 0, first, axis=dim), x, lax.slice_in_dim(y, last, split.length, axis=dim)]
+        parts = [
+            lax.slice_in_dim(y, 0, first, axis=dim),
+            x,
+            lax.slice_in_dim(y, last, split.length, axis=dim),
+        ]
         return lax.concatenate(parts, dim)
 
     return place
@@ -347,7 +363,8 @@ def dot(context: Context, node: Node, dims: list[Dims]) -> Planned:
     ]
     summed = [s for d, s in splits(tuple(want[0])) if d in contracted[0]]
     free = [
-        [s for d, s in enumerate(want[side]) if d not in (*contracted[side], *batched[side])] for side in (0, 1)
+        [s for d, s in enumerate(want[side]) if d not in (*contracted[side], *batched[side])]
+        for side in (0, 1)
     ]
     result = tuple([want[0][d] for d in batched[0]] + free[0] + free[1])
     over: list[Any] = [names([s]) for s in result if isinstance(s, Split)]

@@ -48,6 +48,7 @@ class Exchange:
       dim: of the array.
       rows: that a device sends, of the one that sends most.
       bytes: likewise.
+      scale: positions of the argument from one row to the next.
     """
 
     layer: str
@@ -55,6 +56,7 @@ class Exchange:
     dim: int
     rows: int
     bytes: int
+    scale: Fraction
 
 
 @dataclasses.dataclass
@@ -79,12 +81,13 @@ class Context:
             step = self.steps[split.axis]
             raise Misaligned(split.axis, (Fraction(step, split.step) * factor).numerator)
 
-    def sends(self, dim: int, shape: Sequence[int], dtype: Any, by: Moves) -> None:
-        """Notes what is sent."""
+    def sends(self, dim: int, shape: Sequence[int], dtype: Any, split: Split, by: Moves) -> None:
+        """Notes what is sent of blocks of this shape."""
         if by.sent:
-            label = self.node.layer or self.node.name if self.node else "arguments"
+            label = self.node.layer or self.node.name if self.node else "results"
             size = nbytes(tuple(shape), dim, by.sent, dtype)
-            self.exchanges.append(Exchange(label, by.axis, dim, by.sent, size))
+            scale = Fraction(self.steps.get(split.axis, split.step), split.step)
+            self.exchanges.append(Exchange(label, by.axis, dim, by.sent, size, scale))
 
 
 def whole(value: Value) -> Dims:
@@ -141,7 +144,7 @@ def _changed(
     if isinstance(old, Split):
         if isinstance(new, Split):
             by = moves(old, new.table)
-            context.sends(dim, here, dtype, by)
+            context.sends(dim, here, dtype, old, by)
             return lambda x: fetch(x, dim, by)
         if size != 1:
             raise Refused(

@@ -169,7 +169,10 @@ def _spec_params(node: Node, steps: dict[int, Step], batch: int) -> dict[str, An
     spec, turned = node.params["spec"], node.name == "conv_input_grad"
     axes = [a.adjoint() if turned else a for a in spec.axes]
     axes = [steps[d].axis(a) if d in steps else a for d, a in enumerate(axes, 1)]
-    kept = [a if d not in steps else n.adjoint() if turned else n for d, (a, n) in enumerate(zip(spec.axes, axes, strict=True), 1)]
+    kept = [
+        a if d not in steps else n.adjoint() if turned else n
+        for d, (a, n) in enumerate(zip(spec.axes, axes, strict=True), 1)
+    ]
     return {"spec": dataclasses.replace(spec, batch=batch, axes=tuple(kept)), "out_sharding": None}
 
 
@@ -205,7 +208,9 @@ def reduce_window(context: Context, node: Node, dims: list[Dims]) -> Planned:
         axis = one.axis(Axis(value.shape[dim], *(o[dim] for o in of), *padding[dim], p["base_dilation"][dim]))
         padding[dim] = (axis.lo, axis.hi)
     p["padding"] = tuple(padding)
-    settle = relay(context, value.shape, value.dtype, dims[0], tuple(s if s != ONCE else None for s in dims[0]))
+    settle = relay(
+        context, value.shape, value.dtype, dims[0], tuple(s if s != ONCE else None for s in dims[0])
+    )
 
     def run(x: Array, *start: Array) -> Sequence[Array]:
         x = settle(x)
@@ -247,12 +252,16 @@ def pick(context: Context, node: Node, dims: list[Dims]) -> Planned:
         relay(context, v.shape, v.dtype, held, _tap(place, node.params["windows"], found, steps))
         for place, (v, held) in enumerate(zip(node.operands[1:], dims[1:], strict=True), 1)
     ]
-    settle = relay(context, value.shape, value.dtype, dims[0], tuple(None if s == ONCE else s for s in dims[0]))
+    settle = relay(
+        context, value.shape, value.dtype, dims[0], tuple(None if s == ONCE else s for s in dims[0])
+    )
 
     def run(x: Array, *taps: Array) -> Sequence[Array]:
         if whole:
             x = reduced(settle(x), dims[0], whole, "sum", keepdims=True)
-        return bind(node, form(x), *(lay(t) for lay, t in zip(laid, taps, strict=True)), windows=tuple(windows))
+        return bind(
+            node, form(x), *(lay(t) for lay, t in zip(laid, taps, strict=True)), windows=tuple(windows)
+        )
 
     return Planned([found], run)
 
