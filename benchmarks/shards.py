@@ -169,11 +169,11 @@ def program(case: Case, mesh: Mesh, ours: bool) -> tuple[Callable[..., Any], tup
     """What is compiled, and its abstract arguments."""
     spec = P(None, "row", "col")
 
-    def abstract(shape: tuple[int, ...], dtype: Any, spec: P = P()) -> Any:
+    def abstract(shape: tuple[int, ...], dtype: Any, spec: P) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
 
     dtype = jnp.float32 if case.classes else jnp.bfloat16
-    x, p = abstract(case.x, jnp.bfloat16, spec), {k: abstract(s, dtype) for k, s in case.kernels.items()}
+    x, p = abstract(case.x, jnp.bfloat16, spec), {k: abstract(s, dtype, P()) for k, s in case.kernels.items()}
     if not case.classes:
         return (spatially_sharded(case.fn, mesh, spec) if ours else case.fn), (x, p)
 

@@ -150,7 +150,7 @@ def pulled(fn: Callable[..., jax.Array], weight: jax.Array) -> Callable[..., Any
 def close(got: Any, want: Any, eps: float = 1e-5) -> None:
     """Sums of at most a few thousand numbers about 1, in another order."""
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True):
-        assert a.shape == b.shape and a.dtype == b.dtype
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         assert np.isfinite(b).all()
         np.testing.assert_allclose(a, b, rtol=eps, atol=eps * np.abs(b).max(), err_msg=str(path))

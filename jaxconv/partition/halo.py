@@ -182,7 +182,7 @@ def _shaped(line: jax.Array, dim: int, ndim: int) -> jax.Array:
 
 
 def _nearest(source: Split, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest device that holds each position, around the ends if that is shorter; its row."""
+    """Distance to the nearest device that holds each position, around the ends if that is less; its row."""
     n, here = source.devices, np.arange(source.devices)[:, None]
     last = np.clip((wanted - source.start) // source.step, 0, n - 1)
     first = np.clip(-((source.start + source.length - 1 - wanted) // source.step), 0, last)

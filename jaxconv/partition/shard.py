@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -61,7 +62,7 @@ class Sharded:
             graph = opened(self.fn, args, kwargs)
             program = _program(_Laid(self, graph))
             constants = [v.data for v in graph.inputs if v.kind == "constant"]
-            if any(isinstance(c, jax.core.Tracer) for c in constants):
+            if any(isinstance(c, Tracer) for c in constants):
                 return program(*_arrays(leaves), *constants)
             self._compiled[key] = (program, constants)
         program, constants = self._compiled[key]
@@ -84,8 +85,9 @@ def spatially_sharded(fn: Callable[..., Any], mesh: Mesh, axes: Axes | Mapping[i
     divided, and to everything else, which is whole on each device and whose gradient is summed over them.
 
     Convolutions (strided, dilated, grouped, transposed), pools, resizes, padding of any mode, pixel shuffles,
-    skips and loops of known length run on blocks. Sums, means and extrema over space, as in batch normalisation
-    or a loss, are also taken over devices. What needs a whole row otherwise is refused with its layer's name.
+    skips and loops of known length run on blocks. Sums, means and extrema over space, as in batch
+    normalisation or a loss, are also taken over devices. What needs a whole row otherwise is refused with its
+    layer's name.
 
     Args:
       fn: any function of arrays, or a callable pytree.

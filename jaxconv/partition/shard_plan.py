@@ -53,7 +53,7 @@ class Plan:
         found: dict[Value, Any] = dict(zip(self.graph.inputs, operands, strict=True))
 
         def read(value: Value) -> Any:
-            return found[value] if value in found else value.data
+            return found.get(value, value.data)
 
         for node, planned in self.steps:
             given = [read(v) if _used(node, i) else None for i, v in enumerate(node.operands)]
@@ -117,7 +117,7 @@ def _rule(node: Node, dims: Sequence[Dims]) -> Rule:
 
 
 def custom(context: Context, node: Node, dims: list[Dims]) -> Planned:
-    """A function with a rule for its derivative: it runs on pieces, and so does the rule, if it is asked for."""
+    """A function with a rule for its derivative: both run on pieces, the rule if it is asked for."""
     body = planned(context, node.bodies[0], dims)
     derivative = functools.cache(lambda: _Derivative(context, node, dims, body.dims))
 
@@ -196,14 +196,14 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
         raise Refused("it is a loop of unknown length; lax.scan and fori_loop of known length are possible")
     consts, count = node.parts.constant, node.parts.carried
     body = node.bodies[0]
-    dims = [tuple(None if s == ONCE else s for s in d) for d in dims]
+    dims = [tuple(None if s is ONCE else s for s in d) for d in dims]
     xs = dims[consts + count :]
     if any(d[0] is not None for d in xs):
         raise Refused("it goes through a divided dimension step by step")
     carried = dims[consts : consts + count]
     for _ in range(_ROUNDS):
         inner = planned(Context(context.steps), body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
-        after = [tuple(None if s == ONCE else s for s in d) for d in inner.dims[:count]]
+        after = [tuple(None if s is ONCE else s for s in d) for d in inner.dims[:count]]
         wider = [b if splits(b) and not splits(a) else a for a, b in zip(carried, after, strict=True)]
         if wider == carried:
             break
@@ -243,7 +243,7 @@ def _given(node: Node, dims: Sequence[Dims]) -> Sequence[Dims]:
 
 
 def _bare(dims: Dims) -> Dims:
-    return tuple(None if s == ONCE else s for s in dims)
+    return tuple(None if s is ONCE else s for s in dims)
 
 
 def _steady(step: Callable[..., Any], carry: list[Array], xs: list[Array]) -> list[Array]:

@@ -49,7 +49,7 @@ def _resample(context: Context, node: Node, have: Dims) -> Planned:
     [window], p = node.windows, node.params
     dim, split = p["axis"], have[p["axis"]]
     if not isinstance(split, Split):
-        want = tuple(None if s == ONCE else s for s in have)
+        want = tuple(None if s is ONCE else s for s in have)
         settle = relay(context, node.operands[0].shape, node.operands[0].dtype, have, want)
         return Planned([want], lambda x: bind(node, settle(x)))
     source, target = _blocks(window, split, node.results[0].shape[dim])
@@ -71,7 +71,7 @@ def _settled(
     context: Context, node: Node, have: Dims, dim: int, source: Split, operand: int
 ) -> tuple[Change, Dims]:
     """The operand with all that its results need, and zeros beyond: no weight makes a NaN harmless."""
-    want = tuple(source if d == dim else None if s == ONCE else s for d, s in enumerate(have))
+    want = tuple(source if d == dim else None if s is ONCE else s for d, s in enumerate(have))
     value = node.operands[operand]
     settle = relay(context, value.shape, value.dtype, have, want)
     only = tuple(s if d == dim else None for d, s in enumerate(want))
@@ -108,7 +108,7 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
     value = node.operands[0]
     assert rows is not None
     split = dims[0][dim]
-    want = tuple(None if s == ONCE else s for s in dims[0])
+    want = tuple(None if s is ONCE else s for s in dims[0])
     settle = relay(context, value.shape, value.dtype, dims[0], want)
     index = np.array([row[0] for row in rows])
     if isinstance(split, Split):
@@ -128,7 +128,7 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
 def reverse(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """Mirrored: what is at the other end comes from there."""
     turned, value = node.params["dimensions"], node.operands[0]
-    want = tuple(None if s == ONCE else s for s in dims[0])
+    want = tuple(None if s is ONCE else s for s in dims[0])
     settle = relay(context, value.shape, value.dtype, dims[0], want)
     found: dict[int, Any] = {}
     for dim, split in splits(want):

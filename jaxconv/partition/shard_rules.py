@@ -46,16 +46,17 @@ Rule = Callable[[Context, Node, list[Dims]], Planned]
 
 # Finite wherever their operands are. All others get a harmless number where a block holds nothing: what is
 # infinite there would be no number in the gradient.
-_TAME = frozenset(
-    """abs add add_any and ceil clamp convert_element_type copy copy_p cos eq erf exp2 exp expm1 floor ge gt
-    is_finite le logistic lt max min mul ne neg not or real imag round select_n sign sin sinh cosh square
-    stop_gradient sub tanh xor reduce_precision""".split()
-)
+_TAME = """
+    abs add add_any and ceil clamp convert_element_type copy copy_p cos cosh eq erf exp exp2 expm1 floor ge gt
+    imag is_finite le logistic lt max min mul ne neg not or real reduce_precision round select_n sign sin sinh
+    square stop_gradient sub tanh xor
+"""
+_HARMLESS = frozenset(_TAME.split())
 _AS_THEY_ARE = {"sharding_constraint", "device_put", "pcast", "pvary", "name"}
 
 
 def bind(node: Node, *operands: Any, **params: Any) -> Sequence[Array]:
-    """The operation itself, perhaps with other parameters; its operands come to vary over the same mesh axes."""
+    """The operation itself, perhaps with other parameters; operands come to vary over the same axes."""
     axes = frozenset[Any]().union(*(varying(x) for x in operands))
     found = node.equation.primitive.bind(*(vary(x, axes) for x in operands), **node.params | params)
     return found if node.equation.primitive.multiple_results else [found]
@@ -112,7 +113,7 @@ def elementwise(context: Context, node: Node, dims: list[Dims]) -> Planned:
         lay if not d else _then(lay, relay(context, shape, v.dtype, d, want))
         for v, (d, lay) in zip(node.operands, spread, strict=True)
     ]
-    guarded = node.name not in _TAME and any(not s.exact for _, s in splits(want))
+    guarded = node.name not in _HARMLESS and any(not s.exact for _, s in splits(want))
 
     def run(*xs: Array) -> Sequence[Array]:
         given = _each(laid, xs)
@@ -226,7 +227,7 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
         default=None,
     )
     others = together([(*d[:dim], *d[dim + 1 :]) for d in held])
-    others = tuple(None if s == ONCE else s for s in others)
+    others = tuple(None if s is ONCE else s for s in others)
     want: Any = (*others[:dim], None, *others[dim:])
     laid = [
         relay(
@@ -242,12 +243,12 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
         _placed(context, (v.shape, v.dtype), (*others[:dim], d[dim], *others[dim:]), dim, split, int(offset))
         for v, d, offset in zip(values, held, offsets, strict=False)
     ]
-    order = [main, *(i for i in range(len(used)) if i != main)]
 
     def run(*xs: Array) -> list[Array]:
-        y = None
-        for i in order:
-            y = placed[i](laid[i](xs[used[i]]), y)
+        y = placed[main](laid[main](xs[used[main]]), None)
+        for i in range(len(used)):
+            if i != main:
+                y = placed[i](laid[i](xs[used[i]]), y)
         return [y]
 
     return Planned([(*others[:dim], split, *others[dim:])], run)
@@ -269,7 +270,7 @@ def _placed(
     there = (split.table >= 0) & (positions >= 0) & (positions < shape[dim])
     columns = np.flatnonzero(there.any(0))
     first, last = int(columns[0]), int(columns[-1]) + 1
-    source = have[dim] if isinstance(have[dim], Split) else None
+    source: Any = have[dim] if isinstance(have[dim], Split) else None
 
     def taken(rows: slice) -> Change:
         wanted = np.where(there, positions, -1)[:, rows]
@@ -309,7 +310,7 @@ def reduce(context: Context, node: Node, dims: list[Dims]) -> Planned:
     over = tuple(node.params.get("axes", node.params.get("dimensions", ())))
     divided = [s for d, s in splits(have) if d in over]
     result = tuple(s for d, s in enumerate(have) if d not in over)
-    want = tuple(None if d in over and s == ONCE else s for d, s in enumerate(have))
+    want = tuple(None if d in over and s is ONCE else s for d, s in enumerate(have))
     settle = relay(context, value.shape, value.dtype, have, want)
     if not divided:
         if others and any(splits(d) for d in others):
@@ -356,7 +357,7 @@ def dot(context: Context, node: Node, dims: list[Dims]) -> Planned:
         for pair in zip(*group, strict=True):
             common = together([(dims[side][d],) for side, d in enumerate(pair)])[0]
             for side, d in enumerate(pair):
-                want[side][d] = None if common == ONCE else common
+                want[side][d] = None if common is ONCE else common
     laid = [
         relay(context, v.shape, v.dtype, have, tuple(to))
         for v, have, to in zip(node.operands, dims, want, strict=True)
@@ -387,7 +388,7 @@ def along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
     def rule(context: Context, node: Node, dims: list[Dims]) -> Planned:
         if any(d in dims_of(node) for d, _ in splits(dims[0])):
             raise Refused(why)
-        want = tuple(None if s == ONCE else s for s in dims[0])
+        want = tuple(None if s is ONCE else s for s in dims[0])
         settle = relay(context, node.operands[0].shape, node.operands[0].dtype, dims[0], want)
         return Planned([want] * len(node.results), lambda x, *rest: bind(node, settle(x), *rest))
 
@@ -404,7 +405,7 @@ def cuts(sizes: Callable[[Node], Sequence[int]]) -> Rule:
         shape, wanted = node.operands[0].shape, sizes(node)
         if any(wanted[d] != shape[d] for d, _ in splits(dims[0])) or any(splits(d) for d in dims[1:]):
             raise Refused("it takes a part at a computed place along a divided dimension")
-        want = tuple(None if s == ONCE else s for s in dims[0])
+        want = tuple(None if s is ONCE else s for s in dims[0])
         settle = relay(context, shape, node.operands[0].dtype, dims[0], want)
         parts = local(wanted, want)
         return Planned([want], lambda x, *at: [lax.dynamic_slice(settle(x), at, parts)])

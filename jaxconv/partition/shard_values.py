@@ -7,10 +7,11 @@ at each position and therefore held once (`ONCE`).
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,14 @@ from jax import lax
 from ..graph.nodes import Node, Value
 from .halo import AxisName, Moves, Split, fetch, inside, moves, nbytes, owned
 
-Once = Literal["once"]
-ONCE: Once = "once"
+
+class Once(enum.Enum):
+    """The same at each position."""
+
+    ONCE = enum.auto()
+
+
+ONCE = Once.ONCE
 Dims = tuple[Split | Once | None, ...]
 Array = jax.Array
 Change = Callable[[Array], Array]
@@ -103,7 +110,7 @@ def splits(dims: Dims) -> list[tuple[int, Split]]:
 def local(shape: Sequence[int], dims: Dims) -> tuple[int, ...]:
     """The shape on a device."""
     return tuple(
-        s.length if isinstance(s, Split) else 1 if s == ONCE else n for n, s in zip(shape, dims, strict=True)
+        s.length if isinstance(s, Split) else 1 if s is ONCE else n for n, s in zip(shape, dims, strict=True)
     )
 
 
@@ -148,11 +155,11 @@ def _changed(
             return lambda x: fetch(x, dim, by)
         if size != 1:
             raise Refused(
-                f"it needs dimension {dim} whole, and that is divided along {old.axis!r}. Compute it outside, "
-                "on the result, or leave the dimension whole"
+                f"it needs dimension {dim} whole, and that is divided along {old.axis!r}. Compute it "
+                "outside, on the result, or leave the dimension whole"
             )
         return lambda x: total(jnp.where(owned(old, dim, x.ndim), x, jnp.zeros_like(x)), (dim,), (old,), True)
-    if old == ONCE:
+    if old is ONCE:
         length = new.length if isinstance(new, Split) else size
         return lambda x: jnp.broadcast_to(x, (*x.shape[:dim], length, *x.shape[dim + 1 :]))
     assert isinstance(new, Split)
@@ -195,7 +202,7 @@ def together(dims: Sequence[Dims]) -> Dims:
 def _meeting(column: Sequence[Any]) -> Any:
     found = [s for s in column if isinstance(s, Split)]
     if not found:
-        return ONCE if all(s == ONCE for s in column) else None
+        return ONCE if all(s is ONCE for s in column) else None
     first = found[0]
     if any((s.axis, s.step) != (first.axis, first.step) for s in found):
         blocks = " and ".join(sorted({f"{s.step} along {s.axis!r}" for s in found}))

@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -69,7 +68,7 @@ def step(context: Context, window: Window, have: Split, size: int) -> Step:
 
 
 def _start(taps: Taps, have: Split, *, keep: bool) -> int:
-    """In periods: as little as possible is sent, and as much from one side as from the other; never above 0."""
+    """In periods: as little as possible is sent, as much from one side as from the other; never above 0."""
     seen = [t for row in taps.taps for t in row] or [0]
     low, high, advance = min(seen), max(seen), taps.advance
     behind = have.start + have.length
@@ -101,7 +100,7 @@ def windowed(
     value = node.operands[operand]
     shape, result = value.shape, node.results[0].shape
     found: dict[int, Step] = {}
-    want: list[Any] = [None if s == ONCE else s for s in have]
+    want: list[Any] = [None if s is ONCE else s for s in have]
     for window in node.windows:
         dim, split = window.operand_dim, have[window.operand_dim]
         if window.operand == operand and isinstance(split, Split):
@@ -183,8 +182,9 @@ def _lax_params(node: Node, steps: dict[int, Step]) -> dict[str, Any]:
     padding = list(p["padding"])
     for i, (dim, tap) in enumerate(zip(places, taps, strict=True)):
         if dim in steps:
-            of = p["window_strides"][i], p["rhs_dilation"][i], *padding[i], p["lhs_dilation"][i]
-            axis = steps[dim].axis(Axis(lhs[dim], rhs[tap], *of))
+            (lo, hi), stride, dilation = padding[i], p["window_strides"][i], p["rhs_dilation"][i]
+            axis = Axis(lhs[dim], rhs[tap], stride, dilation, lo, hi, p["lhs_dilation"][i])
+            axis = steps[dim].axis(axis)
             padding[i] = (axis.lo, axis.hi)
     return {"padding": tuple(padding)}
 
@@ -204,12 +204,15 @@ def reduce_window(context: Context, node: Node, dims: list[Dims]) -> Planned:
     found, steps, form = windowed(context, rest, tuple(have), fill=fill)
     padding = list(p["padding"])
     for dim, one in steps.items():
-        of = p["window_dimensions"], p["window_strides"], p["window_dilation"]
-        axis = one.axis(Axis(value.shape[dim], *(o[dim] for o in of), *padding[dim], p["base_dilation"][dim]))
+        kernel, (lo, hi), stride = p["window_dimensions"][dim], padding[dim], p["window_strides"][dim]
+        axis = Axis(
+            value.shape[dim], kernel, stride, p["window_dilation"][dim], lo, hi, p["base_dilation"][dim]
+        )
+        axis = one.axis(axis)
         padding[dim] = (axis.lo, axis.hi)
     p["padding"] = tuple(padding)
     settle = relay(
-        context, value.shape, value.dtype, dims[0], tuple(s if s != ONCE else None for s in dims[0])
+        context, value.shape, value.dtype, dims[0], tuple(s if s is not ONCE else None for s in dims[0])
     )
 
     def run(x: Array, *start: Array) -> Sequence[Array]:
@@ -253,7 +256,7 @@ def pick(context: Context, node: Node, dims: list[Dims]) -> Planned:
         for place, (v, held) in enumerate(zip(node.operands[1:], dims[1:], strict=True), 1)
     ]
     settle = relay(
-        context, value.shape, value.dtype, dims[0], tuple(None if s == ONCE else s for s in dims[0])
+        context, value.shape, value.dtype, dims[0], tuple(None if s is ONCE else s for s in dims[0])
     )
 
     def run(x: Array, *taps: Array) -> Sequence[Array]:
