@@ -19,7 +19,7 @@ def reshaped(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
     before: list[int] = []  # the bounds' dimensions, those that are to be reshaped written out
     plan: list[tuple[int, ...]] = []
     advance, new_axis = span.advance, None
-    for here, there in _groups(old, new):
+    for here, there in groups(old, new):
         held = tuple(first.shape[d] for d in here)
         sizes = tuple(old[d] for d in here)
         wanted = tuple(new[d] for d in there)
@@ -75,7 +75,7 @@ def _turned(span: Span, here: Sequence[int], sizes: Sequence[int], wanted: Seque
     return _Turned(long.first, long.last, long.advance, flat, shape, place)
 
 
-def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+def groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """The smallest runs of dimensions, old and new, that hold the same number of elements."""
     if 0 in old:
         yield tuple(range(len(old))), tuple(range(len(new)))

@@ -77,7 +77,7 @@ def traced(
             f"fn={fn!r} of type {type(fn).__name__} must be a function followed by its arguments."
         )
     leaves, tree = jax.tree_util.tree_flatten_with_path((fn, args, kwargs))
-    arrays = [i for i, (_, leaf) in enumerate(leaves) if _is_array(leaf)]
+    arrays = [i for i, (_, leaf) in enumerate(leaves) if is_array(leaf)]
 
     def flat(*given: Any) -> Any:
         everything = [leaf for _, leaf in leaves]
@@ -102,7 +102,8 @@ def traced(
     return graph
 
 
-def _is_array(leaf: Any) -> bool:
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is traced; all others are handed over as they are."""
     return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
 
 

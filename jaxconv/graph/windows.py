@@ -11,7 +11,7 @@ from jax import lax
 
 from ..geometry import SAME, Axis, ConvSpec, Slot, Taps
 from ..lowerings import KINDS
-from ..ops.resample_weights import dense
+from ..ops.resample_weights import taps
 from ..planner import possible_readings
 from .nodes import Conv, Window
 
@@ -83,10 +83,11 @@ def _pooled(equation: Any) -> Iterator[Window]:
 
 
 def _resampled(equation: Any) -> Iterator[Window]:
-    p = equation.params
-    matrix = dense(p["by"], p["transposed"])
-    rows = tuple(tuple(np.flatnonzero(row).tolist()) for row in matrix)
-    yield Window(p["axis"], p["axis"], Taps.fit(rows, matrix.shape[1]), rows=rows)
+    p, size = equation.params, equation.invars[0].aval.shape[equation.params["axis"]]
+    index, weight = taps(p["by"], p["transposed"])
+    used = np.ones(index.shape, bool) if weight is None else weight != 0
+    rows = tuple(tuple(row[here].tolist()) for row, here in zip(index, used, strict=True))
+    yield Window(p["axis"], p["axis"], Taps.fit(rows, size), rows=rows)
 
 
 def _pad(equation: Any) -> Iterator[Window]:

@@ -58,7 +58,14 @@ def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Arr
     dense_enough = x.shape[axis] <= _POSITIONS * width
     if weight is None or (dense_enough and (inner <= _THIN or width > _MANY)):
         return _product(x, axis=axis, by=by, transposed=transposed)
-    shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
+    return summed(x, axis, index, weight)
+
+
+def summed(x: jax.Array, axis: int, index: np.ndarray, weight: np.ndarray | None) -> jax.Array:
+    """What `taps` says of an axis: sums over positions that all exist, or copies where there is no weight."""
+    if weight is None:
+        return _copies(x, axis, index[:, 0])
+    shape, inner = (*x.shape[:axis], len(index), *x.shape[axis + 1 :]), math.prod(x.shape[axis + 1 :])
     # Everything behind the axis as one: the inner loop of what XLA makes of it is over that.
     x = x.reshape(*x.shape[: axis + 1], inner)
 
@@ -68,7 +75,7 @@ def _sums(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.Arr
     wide = jnp.promote_types(x.dtype, jnp.float32)
     weight = weight.astype(jnp.finfo(wide).dtype)
     weight = weight[(None,) * axis]  # of the rank of x: JAX can be told to refuse any other
-    y = sum(tap(t).astype(wide) * weight[..., t, None] for t in range(width))
+    y = sum(tap(t).astype(wide) * weight[..., t, None] for t in range(index.shape[1]))
     return jnp.asarray(y).astype(x.dtype).reshape(shape)
 
 

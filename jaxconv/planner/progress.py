@@ -12,12 +12,13 @@ Report = Callable[[str, int], None]
 
 
 @contextlib.contextmanager
-def reporting(total: int, enabled: bool) -> Generator[Report, None, None]:
+def reporting(total: int, enabled: bool, title: str = "measuring") -> Generator[Report, None, None]:
     """Shows the progress of a piece of work.
 
     Args:
       total: its number of steps.
       enabled: if not, nothing is shown.
+      title: of the bar.
 
     Yields:
       What the work calls to report.
@@ -32,7 +33,7 @@ def reporting(total: int, enabled: bool) -> Generator[Report, None, None]:
         yield _lines(total)
         return
     columns = (
-        progress.TextColumn("measuring"),
+        progress.TextColumn(title),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
@@ -41,7 +42,8 @@ def reporting(total: int, enabled: bool) -> Generator[Report, None, None]:
         task = bar.add_task("", total=total)
 
         def report(line: str, steps: int) -> None:
-            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            if line:
+                bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
             bar.advance(task, steps)
 
         yield report
