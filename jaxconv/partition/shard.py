@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..graph.nodes import Graph, Value
+from ..graph.trace import is_array
 from .halo import AxisName, Split
 from .shard_plan import Plan, opened, planned
 from .shard_values import Array, Change, Context, Dims, Exchange, Misaligned, relay, splits
@@ -146,13 +147,13 @@ def _checked(mesh: Mesh, spec: Axes) -> P:
 
 
 def _key(leaf: Any) -> Any:
-    if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+    if is_array(leaf):
         return leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)
     return leaf
 
 
 def _arrays(leaves: Sequence[Any]) -> list[Any]:
-    return [leaf for leaf in leaves if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
+    return [leaf for leaf in leaves if is_array(leaf)]
 
 
 class _Laid:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from ..graph.nodes import Node, Value
+from ..graph.reshaped import groups
 from .halo import Split, fetch, moves
 from .shard_values import (
     ONCE,
@@ -185,21 +186,11 @@ def reshape(context: Context, node: Node, dims: list[Dims]) -> Planned:
     return Planned([to], lambda x, *_: [lax.reshape(settle(x), local(result.shape, to))])
 
 
-def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """Dimensions that become each other, least groups first; those of size 1 are in none."""
+def _groups(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Dimensions that become each other; those of size 1 are in no group."""
     sides = [[d for d, n in enumerate(shape) if n != 1] for shape in (before, after)]
-    groups: list[tuple[list[int], list[int]]] = []
-    while sides[0] or sides[1]:
-        group: tuple[list[int], list[int]] = ([], [])
-        products = [1, 1]
-        while not group[0] or not group[1] or products[0] != products[1]:
-            side = 0 if products[0] <= products[1] and sides[0] else 1
-            if not sides[side]:
-                break
-            group[side].append(sides[side].pop(0))
-            products[side] *= (before, after)[side][group[side][-1]]
-        groups.append(group)
-    return groups
+    for old, new in groups([before[d] for d in sides[0]], [after[d] for d in sides[1]]):
+        yield [sides[0][i] for i in old], [sides[1][i] for i in new]
 
 
 def _reshaped(context: Context, split: Split, inner: int, outer: int) -> tuple[Split, Split]:
