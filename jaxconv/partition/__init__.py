@@ -1,8 +1,8 @@
 """The same function over pieces: tiles in space, streams in time, shards on devices.
 
 `regions.py` says which positions each operation needs, `local.py` evaluates one on pieces. On devices, where
-one program runs on all of them, `halo.py` exchanges what neighbours hold, and the rules of `shard_*.py` say how
-results are divided.
+one program runs on all of them, `halo.py` exchanges what neighbours hold, and the rules of `shard_*.py` say
+how results are divided.
 """
 
 from .shard import Exchanges as Exchanges
