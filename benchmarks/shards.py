@@ -193,7 +193,7 @@ def program(case: Case, mesh: Mesh, ours: bool) -> tuple[Callable[..., Any], tup
 
 
 def halo_bytes(case: Case) -> int:
-    """That a chip with four neighbours sends; in a training step again for gradients, which images need none."""
+    """That a chip with four neighbours sends; in a training step again for gradients but the image's."""
     x = jax.ShapeDtypeStruct(case.x, jnp.bfloat16)
     p = {k: jax.ShapeDtypeStruct(s, jnp.bfloat16) for k, s in case.kernels.items()}
     total = 0

@@ -72,7 +72,7 @@ class Sharded:
     def exchanges(self, *args: Any, **kwargs: Any) -> Exchanges:
         """What one call sends, of arrays or of `jax.ShapeDtypeStruct`s; nothing runs.
 
-        Gradients send as much again.
+        Gradients send at most as much again.
         """
         return Exchanges(tuple(_Laid(self, opened(self.fn, args, kwargs)).context.exchanges))
 
