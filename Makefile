@@ -61,6 +61,7 @@ targets-quick: $(TARGETS_VENV)/.installed-cuda ## of those programs the ones mos
 scaling: $(TARGETS_VENV)/.installed-cuda ## compile the examples' training steps for 256 TPU chips that are not there
 	@$(MAKE) --no-print-directory VENV=$(TARGETS_VENV) $(TARGETS_VENV)/.installed-examples
 	$(TARGETS_PY) -m benchmarks.scaling --out $(TARGETS_DIR)
+	$(TARGETS_PY) -m benchmarks.shards --out $(TARGETS_DIR)
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet

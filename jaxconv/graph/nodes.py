@@ -119,7 +119,7 @@ class Node:
       source: file, line and function of the user's code.
       windows: one for each dimension over which they move; empty for what has none.
       conv: if it is a convolution that jaxconv knows.
-      bodies: of a loop (one) or of a conditional (each branch).
+      bodies: of a loop (one), of a conditional (each branch), or of a call that was kept as it is.
       length: how often a loop runs its body; None if that is not known.
       parts: of a loop's operands.
     """

@@ -51,6 +51,27 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
       >>> graph.nodes[0].conv.slot, graph.nodes[0].windows[0].taps
       ('forward', Taps(period=1, advance=2, taps=((0, 1, 2),)))
     """
+    return traced(fn, args, kwargs)
+
+
+def traced(
+    fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], *, kept: frozenset[str] = frozenset()
+) -> Graph:
+    """The graph of `fn(*args, **kwargs)` as `trace` makes it.
+
+    Args:
+      fn: as in `trace`.
+      args: by position.
+      kwargs: by name.
+      kept: names of primitives that call a function and are not opened: their nodes are opaque and have it
+        as their body.
+
+    Returns:
+      The graph.
+
+    Raises:
+      ValueError: if `fn` is not callable.
+    """
     if not callable(fn):
         raise ValueError(
             f"fn={fn!r} of type {type(fn).__name__} must be a function followed by its arguments."
@@ -69,7 +90,7 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*abstract)
     names = _parameter_names(fn)
     inputs = [_argument(leaves[i][0], leaves[i][1], names) for i in arrays]
-    builder = _Builder(closed_over(fn))
+    builder = _Builder(closed_over(fn), kept=kept)
     outputs = builder.run(closed.jaxpr, closed.consts, inputs, Place())
     graph = Graph(
         (*inputs, *builder.constants.values()),
@@ -109,8 +130,13 @@ def _argument(path: tuple[Any, ...], leaf: Any, names: list[str]) -> Value:
 class _Builder:
     """Collects the nodes of one graph; bodies share its constants."""
 
-    def __init__(self, names: dict[int, str], constants: dict[int, Value] | None = None) -> None:
-        self.names = names
+    def __init__(
+        self,
+        names: dict[int, str],
+        constants: dict[int, Value] | None = None,
+        kept: frozenset[str] = frozenset(),
+    ) -> None:
+        self.names, self.kept = names, kept
         self.nodes: list[Node] = []
         self.calls: list[Call] = []
         self.constants: dict[int, Value] = {} if constants is None else constants
@@ -139,7 +165,8 @@ class _Builder:
     def _add(self, equation: Any, operands: list[Value], outer: Place) -> Sequence[Value]:
         place, op = outer.of(equation.source_info), op_of(equation.primitive.name)
         called = _called(equation)
-        if op == "opaque" and called is not None:
+        kept = equation.primitive.name in self.kept
+        if op == "opaque" and called is not None and not kept:
             start = len(self.nodes)
             results = self.run(called.jaxpr, called.consts, operands, place)
             if equation.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
@@ -166,11 +193,13 @@ class _Builder:
             node.bodies = tuple(
                 self._body(closed, outers, place) for closed, outers in _bodies(equation, operands)
             )
+        elif kept and called is not None:
+            node.bodies = (self._body(called, operands, place),)
         self.nodes.append(node)
         return node.results
 
     def _body(self, closed: Any, outers: Sequence[Value], place: Place) -> Graph:
-        inner = _Builder(self.names, self.constants)
+        inner = _Builder(self.names, self.constants, self.kept)
         inputs = [
             Value(v.aval.shape, v.aval.dtype, "argument", outer.name, outer=outer)
             for v, outer in zip(closed.jaxpr.invars, outers, strict=True)

@@ -221,13 +221,15 @@ def collectives(program: Program) -> tuple[Collective, ...]:
 
     One that is started and awaited in two instructions is read off the second: the first one's results hold
     its operands too. A TPU's compiler fuses one with computations that it goes on beside, and repeats it in
-    each of them: a channel is one exchange.
+    each of them: there a channel is one exchange. Elsewhere all those of a `shard_map` are of one channel.
     """
     found: list[Collective] = []
     channels: set[str] = set()
+    fused = {c for i in program.by_name.values() if i.opcode == "fusion" for c in i.called}
+    inside = {i.name for c in fused for i in program.computations.get(c, ())}
     for i, times in program.instructions():
         kind = i.opcode.removesuffix("-done")
-        channel = i.attribute("channel_id")
+        channel = i.attribute("channel_id") if i.name in inside else ""
         if kind in COLLECTIVES and channel not in channels:
             channels |= {channel} - {""}
             size = sum(_width(dtype) * math.prod(shape) for dtype, shape in i.results)
