@@ -112,11 +112,12 @@ def fista(
     given = _frames.problem(y, psf, layout=layout, light=lipschitz is None)
     background = given.mapped(background, "background")
     weights = given.mapped(1.0 if weights is None else weights, "weights")
-    start = given.scene(start, "start", _frames.domain_of(given.psf, given.shape, boundary))
+    model = _frames.model_of(given.psf, given.shape, boundary)
+    start = given.scene(start, "start", model.domain)
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         options = Options(iterations, gradient, callback)
-        terms = Terms(given.psf, jnp.asarray(weight, given.y.dtype), lipschitz, stop)
-        fixed = Fixed(denoiser, inner, positive, accelerate, boundary, given.frames)
+        terms = Terms(model, jnp.asarray(weight, given.y.dtype), lipschitz, stop)
+        fixed = Fixed(denoiser, inner, positive, accelerate, given.frames)
         x, k, history = _run(terms, (given.y, background, weights, start), fixed, options)
     return Restored(given.frames.leave(x, given.rank), Report("fista", iterations, k, history, stop))
 
@@ -124,7 +125,7 @@ def fista(
 class Terms(NamedTuple):
     """What is the same for all pictures."""
 
-    psf: Any
+    model: Any
     weight: jax.Array
     lipschitz: Any
     rule: Rule | None
@@ -137,7 +138,6 @@ class Fixed(NamedTuple):
     inner: int
     positive: bool
     accelerate: bool
-    boundary: Boundary
     frames: _frames.Frames
 
 
@@ -145,8 +145,7 @@ class Fixed(NamedTuple):
 def _run(
     terms: Terms, arrays: tuple[Any, ...], fixed: Fixed, options: Options
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    y = arrays[0]
-    model = _frames.model_of(terms.psf, y.shape[y.ndim - len(terms.psf.shape) :], fixed.boundary)
+    model = terms.model
 
     def one(y: jax.Array, background: jax.Array, weights: jax.Array, x: jax.Array | None) -> Any:
         limit = bound(model, weights) if terms.lipschitz is None else terms.lipschitz

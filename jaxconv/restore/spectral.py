@@ -21,7 +21,7 @@ from . import choose, extend
 from . import frames as _frames
 from .arrays import floating
 from .iterate import Report, Restored
-from .spectrum import Operator, frequencies, multiplicity, otf, penalties
+from .spectrum import Operator, frequencies, multiplicity, otf, penalties, power, squares
 from .whittle import fit
 
 _WHY = {"gcv": "generalised cross-validation", "discrepancy": "the discrepancy principle"}
@@ -146,11 +146,11 @@ def _wiener_of_photographs(of: Periodic, params: Any) -> tuple[jax.Array, dict[s
     psf, noise = params
     _, spectra = fit(of.y, (), lambda _: psf, _FIT_STEPS)
     noise = spectra.noise if noise is None else noise
-    squares = jnp.sum(jnp.square(frequencies(of.whole.shape)), axis=0)
+    far = squares(of.whole.shape)
     # Of a picture without a spectrum, as a constant one, the fit says nothing; its mean is kept all the same.
-    rise = jnp.where(squares > 0, squares, 1) ** (jnp.clip(spectra.slope, 0, 8) / 2)
+    rise = jnp.where(far > 0, far, 1) ** (jnp.clip(spectra.slope, 0, 8) / 2)
     balance = jnp.nan_to_num(jnp.square(noise) / spectra.scale * rise, nan=1.0)
-    balance = jnp.where(squares > 0, balance, 0)
+    balance = jnp.where(far > 0, balance, 0)
     return _regularised(of, balance), {"noise": noise, "slope": spectra.slope}
 
 
@@ -221,13 +221,11 @@ def _tikhonov(
 ) -> tuple[jax.Array, dict[str, Any]]:
     weight, given, noise = params
     sizes = of.whole.shape
-    penalty = (
-        penalties(sizes, operator) if operator else jnp.square(jnp.abs(otf(given.astype(of.y.dtype), sizes)))
-    )
+    penalty = penalties(sizes, operator) if operator else power(otf(given.astype(of.y.dtype), sizes))
     if weight is not None:
         return _regularised(of, weight * penalty), {}
-    count, gain = multiplicity(sizes), jnp.square(jnp.abs(of.transfer))
-    power = count * jnp.square(jnp.abs(of.spectrum))
+    count, gain = multiplicity(sizes), power(of.transfer)
+    seen = count * power(of.spectrum)
     chosen: dict[str, Any] = {}
 
     def kept(weight: jax.Array) -> jax.Array:
@@ -237,19 +235,20 @@ def _tikhonov(
 
     if rule == "gcv":
         weight = choose.smallest(
-            lambda w: jnp.sum(power * jnp.square(kept(w))) / jnp.square(jnp.sum(count * kept(w)))
+            lambda w: jnp.sum(seen * jnp.square(kept(w))) / jnp.square(jnp.sum(count * kept(w)))
         )
     else:
         chosen["noise"] = noise = choose.noise_level(of.y) if noise is None else noise
         # Parseval: Σ|Y|² = N Σ|y|² for N positions; the picture has y.size, and the rest is no data.
         goal = float(of.whole.size * of.y.size) * jnp.square(noise)
-        weight = choose.crossing(lambda w: jnp.sum(power * jnp.square(kept(w))) - goal)
+        weight = choose.crossing(lambda w: jnp.sum(seen * jnp.square(kept(w))) - goal)
     return _regularised(of, weight * penalty), chosen | {"weight": weight}
 
 
 def _regularised(of: Periodic, balance: jax.Array) -> jax.Array:
-    total = jnp.square(jnp.abs(of.transfer)) + balance
-    return jnp.where(total > 0, jnp.conj(of.transfer) * of.spectrum / jnp.where(total > 0, total, 1), 0)
+    total = power(of.transfer) + balance
+    share = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
+    return jnp.conj(of.transfer) * of.spectrum * share
 
 
 def _solved(
