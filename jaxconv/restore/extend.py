@@ -91,7 +91,7 @@ def _membrane(y: jax.Array, axis: int, width: int) -> jax.Array:
 
 
 def _hanging(first: jax.Array, last: jax.Array, rate: jax.Array, width: int) -> jax.Array:
-    """first · u(n - s) + last · u(s), u(s) = sinh(rate s) / sinh(rate n), for 0 < s < n = width + 1."""
+    """Gives first · u(n - s) + last · u(s), u(s) = sinh(rate s) / sinh(rate n), for 0 < s < n = width + 1."""
     n = width + 1
     still = rate < 1e-6  # u(s) = s / n
     rate = jnp.where(still, 1, rate)

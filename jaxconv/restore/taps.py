@@ -1,4 +1,4 @@
-"""A PSF of few values, slid over a picture tap by tap: shifted pictures, which the compiler adds up in one pass.
+"""A PSF of few values, slid over a picture: shifted pictures, which the compiler adds up in one pass.
 
     y[t] = Σ_j h[j] x[t + K - 1 - j]        back[s] = Σ_j h[j] y[s + j - K + 1], y zero outside
 
@@ -47,7 +47,7 @@ class Pass:
 
 
 def passes(psf: np.ndarray) -> tuple[tuple[Pass, ...], tuple[np.ndarray, ...]] | None:
-    """The passes that make a convolution by this PSF, and their weights; None where transforms are quicker."""
+    """The passes of a convolution by this PSF, and their weights; None where transforms are quicker."""
     kernels = _lines(psf) or [psf]
     # What is left out changes a picture by less than rounding does.
     least = np.finfo(psf.dtype).eps / psf.size
@@ -76,9 +76,9 @@ def spread(y: jax.Array, steps: Sequence[Pass], weights: Sequence[jax.Array]) ->
 
 
 def bordered(x: jax.Array, ends: Sequence[tuple[int, int]]) -> jax.Array:
-    """Zeros around an array. Not by `jnp.pad`, which XLA fuses on CPU with what comes before it to a loop that
-    asks of each element where it is, and is no longer of vectors: five times slower.
-    """
+    """Zeros around an array."""
+    # XLA on CPU fuses `jnp.pad` with what comes before into a loop that asks of each element where it is, and
+    # is not one of vectors: five times slower.
     for axis, end in enumerate(ends):
         edges = [jnp.zeros([e if a == axis else n for a, n in enumerate(x.shape)], x.dtype) for e in end]
         x = jnp.concatenate([edges[0], x, edges[1]], axis)

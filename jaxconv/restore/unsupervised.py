@@ -30,10 +30,24 @@ class Powers(NamedTuple):
     product: jax.Array
 
 
+class Draws(NamedTuple):
+    """For each iteration, what is random in it and depends on nothing: drawn at once, which is quicker."""
+
+    normal: jax.Array  # (iterations, 2)
+    gamma: jax.Array
+
+    @classmethod
+    def of(cls, key: jax.Array, iterations: int, n: int, dtype: Any) -> Draws:
+        """For n positions: N(0, 1), and Gamma of half the degrees of freedom of both sums."""
+        keys = jax.random.split(key)
+        shapes = jnp.asarray([n / 2, max(n - 1, 1) / 2], dtype)
+        shape = (iterations, 2)
+        return cls(jax.random.normal(keys[0], shape, dtype), jax.random.gamma(keys[1], shapes, shape, dtype))
+
+
 class Chain(NamedTuple):
     """State of the sampler: precisions of noise and scene, sums after the burn-in, and how many of them."""
 
-    key: jax.Array
     noise: jax.Array
     prior: jax.Array
     total: jax.Array  # of γ_n / P, which makes the mean of X of H* Y
@@ -138,35 +152,34 @@ def _run(
     sizes = extend.grid(shape, psf.shape, boundary)
     transfer, penalty, count = otf(psf, sizes), penalties(sizes, operator), multiplicity(sizes)
 
-    def one(y: jax.Array, key: jax.Array) -> Any:
+    def each(y: jax.Array, key: jax.Array) -> Any:
         whole = extend.extend(y, psf, boundary)
         # An orthonormal transform: |Y|² is |y|², as the sampler's formulas have it.
         spectrum = jnp.fft.rfftn(whole, norm="ortho")
         variance = jnp.var(whole)
         first = jnp.where(variance > 0, 1 / jnp.where(variance > 0, variance, 1), 1)
-        zero = jnp.zeros((), y.dtype)
         product = jnp.conj(transfer) * spectrum
-        powers = Powers(power(spectrum), power(transfer), penalty, count, jnp.sqrt(power(product)))
-        step = functools.partial(_step, powers, math.prod(sizes), burn_in)
-        total = jnp.zeros_like(powers.data)
-        chain = Chain(key, first, first, total, jnp.zeros(2, y.dtype), zero)
+        # Precisions are those of a picture of variance one.
+        powers = Powers(first * power(spectrum), power(transfer), penalty, count, jnp.sqrt(power(product)))
+        one = jnp.ones((), y.dtype)
+        draws = Draws.of(key, options.iterations, math.prod(sizes), y.dtype)
+        chain = Chain(one, one, jnp.zeros_like(powers.data), jnp.zeros(2, y.dtype), jnp.asarray(0))
+        step = functools.partial(_step, powers, draws, burn_in)
         chain, k, history = iterate(step, chain, options, rule)
         used = jnp.maximum(chain.k - burn_in, 1)
         x = jnp.fft.irfftn(product * (chain.total / used), sizes, norm="ortho")
-        noise, prior = chain.precisions / used
+        noise, prior = first * chain.precisions / used
         chosen = {"noise": noise, "prior": prior, "weight": prior / noise}
         return lax.slice(x, [0] * x.ndim, shape), k, history, chosen
 
-    return frames.each(one)(y, jax.random.split(key, y.shape[0]) if frames.lead else key)
+    return frames.each(each)(y, jax.random.split(key, y.shape[0]) if frames.lead else key)
 
 
-def _step(of: Powers, n: int, burn_in: int, chain: Chain) -> tuple[Chain, Seen]:
-    key, *keys = jax.random.split(chain.key, 3)
+def _step(of: Powers, draws: Draws, burn_in: int, chain: Chain) -> tuple[Chain, Seen]:
     tiny = jnp.finfo(of.data.dtype).tiny
     variance = 1 / jnp.maximum(chain.noise * of.gain + chain.prior * of.penalty, tiny)  # Eq. 29
-    sums = _draw(keys[0], *_moments(of, chain.noise, chain.prior, variance))
-    shapes = jnp.asarray([n / 2, max(n - 1, 1) / 2], of.data.dtype)
-    precisions = jax.random.gamma(keys[1], shapes, dtype=of.data.dtype) * 2 / sums  # Eq. 31
+    sums = _sums(draws.normal[chain.k], *_moments(of, chain.noise, chain.prior, variance))
+    precisions = draws.gamma[chain.k] * 2 / sums  # Eq. 31
     used = chain.k >= burn_in
     mean = chain.noise * variance  # times H* Y, Eq. 30
     total = chain.total + jnp.where(used, mean, 0)
@@ -177,7 +190,7 @@ def _step(of: Powers, n: int, burn_in: int, chain: Chain) -> tuple[Chain, Seen]:
     before, after = jnp.where(chain.k > burn_in, before, 0), jnp.where(used, after, mean)
     seen = Seen(before * of.product, after * of.product, of.data, of.data, jnp.ones(()))
     averaged = chain.precisions + jnp.where(used, precisions, 0)
-    return Chain(key, precisions[0], precisions[1], total, averaged, k), seen
+    return Chain(precisions[0], precisions[1], total, averaged, k), seen
 
 
 def _moments(
@@ -192,22 +205,26 @@ def _moments(
     a, b = prior * of.penalty * variance, noise * of.gain * variance  # a + b = 1
     explained, rough = of.gain * variance, of.penalty * variance
     left, kept = of.data * jnp.square(a), of.data * b * noise * rough
-    total = lambda terms: jnp.sum(of.count * terms)  # noqa: E731
-    means = jnp.stack([total(left + explained), total(kept + rough)])
-    means = jnp.maximum(means, jnp.finfo(means.dtype).tiny)
-    left, explained, kept, rough = left / means[0], explained / means[0], kept / means[1], rough / means[1]
-    both = total(explained * rough - 2 * (of.data * a * b / means[0]) * rough)
-    first, second = total(explained * (explained + 2 * left)), total(rough * (rough + 2 * kept))
-    return means, 2 * jnp.stack([first, both, second])
+    terms = jnp.stack(
+        [
+            left + explained,
+            kept + rough,
+            explained * (explained + 2 * left),
+            rough * (explained - 2 * of.data * a * b),
+            rough * (rough + 2 * kept),
+        ]
+    )
+    r, s, *squares = jnp.sum(terms, range(1, terms.ndim - 1)) @ of.count
+    means = jnp.maximum(jnp.stack([r, s]), jnp.finfo(terms.dtype).tiny)
+    return means, 2 * jnp.stack(squares) / means[jnp.array([0, 0, 1])] / means[jnp.array([0, 1, 1])]
 
 
-def _draw(key: jax.Array, means: jax.Array, relative: jax.Array) -> jax.Array:
+def _sums(normal: jax.Array, means: jax.Array, relative: jax.Array) -> jax.Array:
     """Two positive numbers of these moments, jointly log-normal."""
     # Moments of the logarithms; the covariance is above -1 by its meaning, but for rounding.
     first, both, second = jnp.log1p(jnp.maximum(relative, -0.5))
     deviations = jnp.sqrt(jnp.stack([first, second]))
     rho = both / jnp.maximum(deviations[0] * deviations[1], jnp.finfo(means.dtype).tiny)
     rho = jnp.clip(rho, -1, 1)
-    one, other = jax.random.normal(key, (2,), means.dtype)
-    white = jnp.stack([one, rho * one + jnp.sqrt(1 - jnp.square(rho)) * other])
+    white = jnp.stack([normal[0], rho * normal[0] + jnp.sqrt(1 - jnp.square(rho)) * normal[1]])
     return means * jnp.exp(deviations * white - jnp.square(deviations) / 2)
