@@ -28,8 +28,8 @@ from .whittle import fit
 _WHY = {"gcv": "generalised cross-validation", "discrepancy": "the discrepancy principle"}
 # Of the scoring that fits the spectrum of a photograph; it has converged long before.
 _FIT_STEPS = 15
-# Over √n, by how much a degree of freedom is dearer than it is in generalised cross-validation. On pictures of
-# 12x12 the worst error of 20 falls from 2.6 to 1.4 times the least possible; on 128x128 nothing changes.
+# Over √n, by how much a degree of freedom is dearer than in generalised cross-validation. On 12x12 pixels the
+# worst error of 20 pictures falls from 2.6 to 1.4 times the least possible; on 128x128 nothing changes.
 _DEAR = 3
 
 

@@ -12,7 +12,6 @@ from jax.flatten_util import ravel_pytree
 from .choose import noise_level
 from .spectrum import multiplicity, otf, power, squares
 
-
 # Of a and log ν: the mean of the former, and 1 / variance of both.
 _SLOPE, _TRUST = 2.6, (8.0, 1.0)
 
