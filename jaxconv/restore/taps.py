@@ -46,7 +46,7 @@ class Pass:
         return sum(parts[1:], parts[0])
 
 
-def passes(psf: np.ndarray) -> tuple[tuple[Pass, ...], tuple[np.ndarray, ...]] | None:
+def passes(psf: np.ndarray) -> tuple[tuple[Pass, ...], tuple[jax.Array, ...]] | None:
     """The passes of a convolution by this PSF, and their weights; None where transforms are quicker."""
     kernels = _lines(psf) or [psf]
     # What is left out changes a picture by less than rounding does.
@@ -55,7 +55,7 @@ def passes(psf: np.ndarray) -> tuple[tuple[Pass, ...], tuple[np.ndarray, ...]] |
     if not 0 < sum(map(len, found)) <= MOST:
         return None
     places = [tuple(tuple(map(int, j)) for j in offsets) for offsets in found]
-    weights = [k[tuple(offsets.T)] for k, offsets in zip(kernels, found, strict=True)]
+    weights = [jnp.asarray(k[tuple(offsets.T)]) for k, offsets in zip(kernels, found, strict=True)]
     return tuple(Pass(k.shape, at) for k, at in zip(kernels, places, strict=True)), tuple(weights)
 
 

@@ -26,7 +26,7 @@ class Powers(NamedTuple):
     data: jax.Array
     gain: jax.Array
     penalty: jax.Array
-    count: jax.Array
+    often: jax.Array
     product: jax.Array
 
 
@@ -214,7 +214,7 @@ def _moments(
             rough * (rough + 2 * kept),
         ]
     )
-    r, s, *squares = jnp.sum(terms, range(1, terms.ndim - 1)) @ of.count
+    r, s, *squares = jnp.sum(terms, range(1, terms.ndim - 1)) @ of.often
     means = jnp.maximum(jnp.stack([r, s]), jnp.finfo(terms.dtype).tiny)
     return means, 2 * jnp.stack(squares) / means[jnp.array([0, 0, 1])] / means[jnp.array([0, 1, 1])]
 
