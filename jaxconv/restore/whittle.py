@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from .choose import noise_level
 from .spectrum import multiplicity, otf, power, squares
 
-# Of a and log ν: the mean of the former, and 1 / variance of both.
+# Of a and log ν: the mean of the former, and 2 / variance of both, for twice the logarithm is what is summed.
 _SLOPE, _TRUST = 2.6, (8.0, 1.0)
 
 
@@ -59,8 +59,8 @@ def fit(y: jax.Array, params: Any, family: Callable[..., Any], steps: int) -> tu
         excess = used * (1 - seen / jnp.exp(logarithm(unknowns)))
         fisher = jnp.tensordot(used[..., None] * slopes, slopes, (tuple(range(y.ndim)),) * 2)
         ridge = 1e-6 * jnp.trace(fisher) * jnp.eye(len(unknowns), dtype=y.dtype)
-        downhill = jnp.tensordot(excess, slopes, y.ndim) + trust * (unknowns - prior)
-        step = jnp.linalg.solve(fisher + ridge + jnp.diag(trust), downhill)
+        rise = jnp.tensordot(excess, slopes, y.ndim) + trust * (unknowns - prior)
+        step = jnp.linalg.solve(fisher + ridge + jnp.diag(trust), rise)
         # Far from the optimum the model is no parabola: a step is 1 at most, a fifth of a parameter.
         most = jnp.concatenate([jnp.ones(3, y.dtype), jnp.abs(unknowns[3:]) / 5])
         return unknowns - step / jnp.maximum(1, jnp.max(jnp.abs(step) / most)), None
