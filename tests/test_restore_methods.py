@@ -144,7 +144,8 @@ def test_the_same_as_scikit_image_where_the_conventions_agree(rng: np.random.Gen
     y = (y + 0.02 * rng.standard_normal(y.shape)).astype(np.float32)
     long = {"threshold": 0, "max_num_iter": 2000}
     theirs, chains = skimage.restoration.unsupervised_wiener(y, psf, clip=False, rng=1, user_params=long)
-    ours, report = restore.unsupervised_wiener(y, psf, key=jax.random.key(0), boundary="circular")
+    long = {"iterations": 2000, "stop": None}  # tens of samples leave the noise open to a tenth
+    ours, report = restore.unsupervised_wiener(y, psf, key=jax.random.key(0), boundary="circular", **long)
     assert np.abs(np.asarray(ours) - theirs).mean() < 0.1 * np.abs(scene - theirs).mean()
     assert float(report.chosen["noise"]) == pytest.approx(np.mean(chains["noise"][20:]), rel=0.05)
     assert float(report.chosen["noise"]) ** -0.5 == pytest.approx(0.02, rel=0.2)
