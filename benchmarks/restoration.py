@@ -27,7 +27,7 @@ from .restoration_methods import METHODS, Method
 from .restoration_tables import tables
 from .run import progress
 
-# What is timed; the first is the reference.
+# What is timed, and compared; the first is the reference.
 TIMED = ("skimage", "jaxconv", "alike")
 BUDGET_S = 0.02
 
@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--only", nargs="*", default=(), help="cases whose name contains all of this, as camera 0.01")
     add("--pollen", type=Path, metavar="DIR", help="sdeconv/data of its wheel: restore that volume")
     add("--rounds", type=int, default=0, help="turns to be timed (default 0: nothing is timed)")
+    add("--same", action="store_true", help="only the methods that both libraries have, which are quick")
     add("--tables", action="store_true", help="print the tables of the file and measure nothing")
     args = parser.parse_args(argv)
     if args.tables:
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         results.append(args.out, {"kind": "header", **machine.describe("float32")})
     done = {row.data["case"] for row in results.read(args.out).rows}
-    libraries = TIMED if args.rounds else tuple(METHODS)
+    libraries = TIMED if args.rounds or args.same else tuple(METHODS)
     with progress() as bar:
         for name in bar.track([name for name in todo if name not in done], description="restoring"):
             results.append(args.out, measure(build(name, args.pollen), libraries, args.rounds))

@@ -14,7 +14,9 @@ _SAME = "wiener", "unsupervised_wiener", "richardson_lucy"
 def tables(results: Results) -> list[str]:
     """What a file says: means of each method, gains over scikit-image, every case, and times if there are."""
     rows = results.rows
-    lines = ["Means over all cases:", "", *_means(rows), "", "The same method:", "", *_gains(rows)]
+    most = max(len(row.data["methods"]) for row in rows)
+    whole = [row for row in rows if len(row.data["methods"]) == most]
+    lines = [f"Means over {len(whole)} cases:", "", *_means(whole), "", "The same method:", "", *_gains(rows)]
     if timed := [row for row in rows if "samples" in _facts(row, f"skimage:{_SAME[0]}")]:
         lines += ["", "Times:", "", *_times(timed)]
     return [*lines, "", "Each case, PSNR in dB, scikit-image / jaxconv:", "", *_cases(rows)]

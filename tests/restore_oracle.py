@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Small, asymmetric, of even and odd sizes, one for each path: taps one by one, and transforms.
+# Small, asymmetric, of even and odd sizes, one for each path: taps one by one, transforms, and line by line.
 SMALL = np.array([[1, 2, 0, 3], [0, 5, 1, 0], [2, 0, 4, 1]], float)
-LARGE = np.random.default_rng(7).gamma(0.3, size=(8, 7))
+LARGE = np.random.default_rng(7).gamma(0.3, size=(11, 10))
 LINE = np.array([3.0, 1.0, 0.5, 0.0])
+CROSS = np.outer([1.0, 4.0, 2.0, 0.0], [3.0, 1.0, 2.0, 0.0, 1.0])
 SOLID = np.random.default_rng(8).gamma(0.5, size=(3, 4, 5))
-PSFS = {name: psf / psf.sum() for name, psf in dict(small=SMALL, large=LARGE, line=LINE, solid=SOLID).items()}
-SHAPES = {"small": (9, 11), "large": (13, 10), "line": (7,), "solid": (4, 6, 5)}
+PSFS = {
+    name: psf / psf.sum()
+    for name, psf in dict(small=SMALL, large=LARGE, cross=CROSS, line=LINE, solid=SOLID).items()
+}
+SHAPES = {"small": (9, 11), "large": (13, 11), "cross": (8, 9), "line": (7,), "solid": (4, 6, 5)}
 
 
 def domain(psf: Sequence[int], shape: Sequence[int], boundary: str) -> tuple[int, ...]:

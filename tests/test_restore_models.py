@@ -24,6 +24,20 @@ def test_blur_is_its_matrix_and_the_adjoint_its_transpose(name: str, rng: np.ran
         assert_close(model(x), (h @ x.ravel()).reshape(shape), scale=abs(x).max(), **options)
         expected = (h.T @ y.ravel()).reshape(model.domain)
         assert_close(model.adjoint(y), expected, scale=4 * abs(y).max(), **options)
+    # A PSF that is not known while tracing takes another path.
+    assert (model.otf is None) == (name != "large")
+    traced = jax.jit(lambda psf, y: restore.Blur(psf, shape, boundary=boundary).adjoint(y))(psf, y)
+    assert_close(traced, expected, scale=4 * abs(y).max(), **options)
+
+
+def test_taps_are_slid_where_that_is_quicker() -> None:
+    passes = lambda psf: [len(step.offsets) for step in restore.Blur(psf, (40, 40)).steps]  # noqa: E731
+    assert passes(restore.psf.gaussian(2.0)) == [17, 17]
+    assert passes(restore.psf.box((8, 6))) == [8, 6]
+    assert passes(PSFS["small"]) == [8]  # of 12, the others being zero
+    assert passes(PSFS["large"]) == []
+    assert sum(passes(restore.psf.motion(15.0, 30.0))) < 50
+    assert passes(np.zeros((3, 3))) == []
 
 
 def test_circular_blur_of_a_size_that_transforms_badly() -> None:
@@ -44,7 +58,7 @@ def adjoint_gap(model: restore.Model, rng: np.random.Generator) -> float:
 @pytest.mark.parametrize("boundary", ["circular", "reflect", "unknown"])
 def test_composed_models_have_their_adjoints(boundary: str, rng: np.random.Generator) -> None:
     psf = PSFS["large"].astype(np.float32)
-    fine = restore.Blur(psf, (13, 10), boundary=boundary)
+    fine = restore.Blur(psf, (13, 11), boundary=boundary)
     psfs = rng.gamma(0.5, size=(2, 3, 3, 4)).astype(np.float32)
     models = [restore.Downsample(fine, (2, 3)), restore.TileBlur(psfs, (9, 11), boundary=boundary)]
     assert models[0].shape == (7, 4)

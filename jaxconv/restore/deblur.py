@@ -44,7 +44,7 @@ def deblur(
     files.check_writable(target, given.alpha is not None)
     spread = parse_psf(psf)
     y = given.pixels.astype(np.float32)
-    restored = method_with(method, y, options or {})(y, spread)
+    restored = method_with(method, options or {})(y, spread)
     x = np.asarray(restored.x)
     files.write(target, given._replace(pixels=x))
     if figure is not None:

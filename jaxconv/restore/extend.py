@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..lowerings.fft import smooth
-from .spectrum import otf
+from .spectrum import otf, penalties, power
 
 Extension = Literal["circular", "reflect", "taper", "liu_jia"]
 
@@ -81,26 +81,27 @@ def _membrane(y: jax.Array, axis: int, width: int) -> jax.Array:
     for b in range(axis, len(sizes)):
         faces = jnp.concatenate([faces, jnp.flip(faces, b + 1)], b + 1)
     over = range(1, faces.ndim)
-    spectra = jnp.fft.fftn(faces, axes=over) if sizes else faces
-    laplacian = jnp.zeros((), y.dtype)  # -Δ within the faces, for each frequency
-    for b in over:
-        wave = 2 - 2 * jnp.cos(2 * jnp.pi * jnp.arange(faces.shape[b], dtype=y.dtype) / faces.shape[b])
-        laplacian = laplacian + wave.reshape([-1 if c == b else 1 for c in over])
-    rate = jnp.arccosh(1 + laplacian / 2)
-    s = jnp.arange(1, width + 1, dtype=y.dtype).reshape(-1, *(1 for _ in sizes))
-    z = spectra[0] * _sinh_ratio(rate, width + 1 - s, width + 1) + spectra[1] * _sinh_ratio(
-        rate, s, width + 1
-    )
-    z = jnp.real(jnp.fft.ifftn(z, axes=over)) if sizes else z
-    return jnp.moveaxis(lax.slice(z, [0] * z.ndim, (width, *sizes)), 0, axis).astype(y.dtype)
+    spectra = jnp.fft.rfftn(faces, axes=over) if sizes else faces
+    # -Δ within the faces, for each frequency.
+    laplacian = penalties(faces.shape[1:], "gradient") if sizes else jnp.zeros(())
+    rate = jnp.arccosh(1 + laplacian.astype(y.dtype) / 2)
+    z = _hanging(spectra[0], spectra[1], rate, width)
+    z = jnp.fft.irfftn(z, faces.shape[1:], axes=over) if sizes else z
+    return jnp.moveaxis(lax.slice(z, [0] * z.ndim, (width, *sizes)), 0, axis)
 
 
-def _sinh_ratio(rate: jax.Array, s: jax.Array, length: int) -> jax.Array:
-    """sinh(rate s) / sinh(rate length), for 0 < s < length; s / length at rate 0."""
-    tiny = rate < 1e-6
-    safe = jnp.where(tiny, 1, rate)
-    ratio = jnp.exp(safe * (s - length)) * jnp.expm1(-2 * safe * s) / jnp.expm1(-2 * safe * length)
-    return jnp.where(tiny, s / length, ratio)
+def _hanging(first: jax.Array, last: jax.Array, rate: jax.Array, width: int) -> jax.Array:
+    """Gives first · u(n - s) + last · u(s), u(s) = sinh(rate s) / sinh(rate n), for 0 < s < n = width + 1."""
+    n = width + 1
+    still = rate < 1e-6  # u(s) = s / n
+    rate = jnp.where(still, 1, rate)
+    s = jnp.arange(1, n, dtype=rate.dtype).reshape(-1, *(1 for _ in rate.shape))
+    down = jnp.exp(-rate * s)  # falls from 1; every exponential there is
+    up = jnp.flip(down, 0)
+    least = jnp.exp(-rate * n)
+    whole = -jnp.expm1(-2 * rate * n)
+    u = jnp.where(still, s / n, (up - least * down) / whole)
+    return first * jnp.flip(u, 0) + last * u
 
 
 def taper(y: jax.Array, psf: jax.Array) -> jax.Array:
@@ -108,8 +109,7 @@ def taper(y: jax.Array, psf: jax.Array) -> jax.Array:
     alpha = jnp.ones((), y.dtype)
     for axis, n in enumerate(y.shape):
         line = jnp.sum(psf, [a for a in range(psf.ndim) if a != axis])
-        power = jnp.square(jnp.abs(jnp.fft.rfft(line, max(n - 1, 1))))
-        beta = jnp.fft.irfft(power, max(n - 1, 1))
+        beta = jnp.fft.irfft(power(jnp.fft.rfft(line, max(n - 1, 1))), max(n - 1, 1))
         beta = jnp.concatenate([beta, beta[:1]])[:n] / jnp.maximum(beta[0], jnp.finfo(y.dtype).tiny)
         alpha = alpha * (1 - beta).reshape([-1 if a == axis else 1 for a in range(y.ndim)])
     blurred = jnp.fft.irfftn(jnp.fft.rfftn(y) * otf(psf, y.shape), y.shape)

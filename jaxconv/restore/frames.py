@@ -138,11 +138,6 @@ def flat(light: jax.Array, weights: jax.Array, sensitivity: jax.Array) -> jax.Ar
     return jnp.full_like(sensitivity, jnp.sum(weights * jnp.maximum(light, 0)) / seen)
 
 
-def domain_of(psf: Any, shape: tuple[int, ...], boundary: Boundary) -> tuple[int, ...]:
-    """The shape of the scene."""
-    return jax.eval_shape(lambda psf: model_of(psf, shape, boundary), psf).domain
-
-
 def _look_at(psf: Any, light: bool) -> None:
     if light:
         check_values(psf)

@@ -78,7 +78,9 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     values = np.asarray(value)
-    return f"{values.item():.4g}" if values.ndim == 0 else np.array2string(values, precision=4, threshold=8)
+    if values.size and np.all(values == values.flat[0]):  # the same for all pictures
+        return f"{values.flat[0]:.4g}"
+    return np.array2string(values, precision=4, threshold=8)
 
 
 class Restored(NamedTuple):

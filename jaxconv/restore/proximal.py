@@ -12,11 +12,15 @@ from jax.typing import ArrayLike
 
 from ..typing import Layout
 from . import frames as _frames
+from .choose import noise_level
 from .iterate import Callback, Gradient, Options, Report, Restored, check_options, iterate
 from .models import Boundary, Model
 from .progress import shown
 from .stopping import Rule, Seen
 from .variation import divergence, gradient
+
+# Of the noise's standard deviation, where no weight is given: what leaves a little of it, and the texture.
+_OF_NOISE = 0.15
 
 Denoiser = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -33,7 +37,7 @@ class State(NamedTuple):
 def fista(
     y: ArrayLike,
     psf: ArrayLike | Model,
-    weight: float | ArrayLike,
+    weight: float | ArrayLike | None = None,
     *,
     denoiser: Denoiser | None = None,
     inner: int = 5,
@@ -66,7 +70,8 @@ def fista(
     Args:
       y: data, (*spatial), (..., *spatial, C), or with channels_first (..., *spatial).
       psf: array of as many axes as space has, or a model such as `Blur` or `Downsample`.
-      weight: of the prior. More is flatter; about a tenth of the noise's standard deviation, to begin with.
+      weight: of the prior. More is flatter. None is 0.15 of the noise's standard deviation as `noise_level`
+        estimates it, for each picture: near the best for total variation on all photographs that we tried.
       denoiser: function (v, strength) that denoises one picture, strength = weight / L; None is total
         variation. Pass the same function object each time, or it is compiled again.
       inner: dual steps for total variation in each iteration. More costs more, and is more exact.
@@ -87,7 +92,7 @@ def fista(
       layout: where channels are, if y has more axes than space.
 
     Returns:
-      `Restored(x, report)`, x in the layout of y.
+      `Restored(x, report)`, x in the layout of y; the report has the weight, if it was chosen.
 
     Raises:
       ValueError: for a PSF larger than the data, one with negative values and no lipschitz, and arguments
@@ -112,20 +117,31 @@ def fista(
     given = _frames.problem(y, psf, layout=layout, light=lipschitz is None)
     background = given.mapped(background, "background")
     weights = given.mapped(1.0 if weights is None else weights, "weights")
-    start = given.scene(start, "start", _frames.domain_of(given.psf, given.shape, boundary))
+    model = _frames.model_of(given.psf, given.shape, boundary)
+    start = given.scene(start, "start", model.domain)
+    strength, chosen = _strength(weight, given)
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         options = Options(iterations, gradient, callback)
-        terms = Terms(given.psf, jnp.asarray(weight, given.y.dtype), lipschitz, stop)
-        fixed = Fixed(denoiser, inner, positive, accelerate, boundary, given.frames)
-        x, k, history = _run(terms, (given.y, background, weights, start), fixed, options)
-    return Restored(given.frames.leave(x, given.rank), Report("fista", iterations, k, history, stop))
+        terms = Terms(model, lipschitz, stop)
+        fixed = Fixed(denoiser, inner, positive, accelerate, given.frames)
+        x, k, history = _run(terms, (given.y, background, weights, start, strength), fixed, options)
+    report = Report("fista", iterations, k, history, stop, *chosen)
+    return Restored(given.frames.leave(x, given.rank), report)
+
+
+def _strength(weight: Any, given: _frames.Problem) -> tuple[jax.Array, tuple[Any, ...]]:
+    """For each picture the weight, and what the report says of it."""
+    if weight is None:
+        weight = _OF_NOISE * noise_level(given.y, rank=given.rank)
+        return weight, ({"weight": weight}, "the level of the noise")
+    weight = jnp.asarray(weight, given.y.dtype)
+    return jnp.broadcast_to(weight, (*given.y.shape[: given.y.ndim - given.rank], *weight.shape)), ()
 
 
 class Terms(NamedTuple):
     """What is the same for all pictures."""
 
-    psf: Any
-    weight: jax.Array
+    model: Any
     lipschitz: Any
     rule: Rule | None
 
@@ -137,7 +153,6 @@ class Fixed(NamedTuple):
     inner: int
     positive: bool
     accelerate: bool
-    boundary: Boundary
     frames: _frames.Frames
 
 
@@ -145,10 +160,11 @@ class Fixed(NamedTuple):
 def _run(
     terms: Terms, arrays: tuple[Any, ...], fixed: Fixed, options: Options
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    y = arrays[0]
-    model = _frames.model_of(terms.psf, y.shape[y.ndim - len(terms.psf.shape) :], fixed.boundary)
+    model = terms.model
 
-    def one(y: jax.Array, background: jax.Array, weights: jax.Array, x: jax.Array | None) -> Any:
+    def one(
+        y: jax.Array, background: jax.Array, weights: jax.Array, x: jax.Array | None, strength: jax.Array
+    ) -> Any:
         limit = bound(model, weights) if terms.lipschitz is None else terms.lipschitz
 
         def descend(z: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -158,7 +174,7 @@ def _run(
         if x is None:
             x = _frames.flat(y - background, weights, model.adjoint(weights))
         dual = jnp.zeros((x.ndim, *x.shape), x.dtype) if fixed.denoiser is None else None
-        prox = functools.partial(_prox, fixed, terms.weight / limit)
+        prox = functools.partial(_prox, fixed, strength / limit)
         # The momentum's t grows without end: an implicit gradient is that of a step without momentum, which
         # has the same fixed point.
         accelerate = fixed.accelerate and options.gradient != "implicit"

@@ -116,12 +116,13 @@ def richardson_lucy(
     given = _frames.problem(y, psf, layout=layout, light=True)
     background = given.mapped(background, "background")
     weights = given.mapped(1.0 if weights is None else weights, "weights")
-    start = given.scene(start, "start", _frames.domain_of(given.psf, given.shape, boundary))
+    model = _frames.model_of(given.psf, given.shape, boundary)
+    start = given.scene(start, "start", model.domain)
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         options = Options(iterations, gradient, callback)
-        terms = Terms(given.psf, damping, tv, stop)
+        terms = Terms(model, damping, tv, stop)
         arrays = (given.y, background, weights, start)
-        x, k, history = _run(terms, arrays, boundary, given.frames, options, accelerate)
+        x, k, history = _run(terms, arrays, given.frames, options, accelerate)
     return Restored(
         given.frames.leave(x, given.rank), Report("richardson_lucy", iterations, k, history, stop)
     )
@@ -130,24 +131,21 @@ def richardson_lucy(
 class Terms(NamedTuple):
     """What is the same for all pictures."""
 
-    psf: Any
+    model: Any
     damping: Any
     tv: Any
     rule: Rule | None
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _run(
     terms: Terms,
     arrays: tuple[Any, ...],
-    boundary: Boundary,
     frames: _frames.Frames,
     options: Options,
     accelerate: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    y = arrays[0]
-    shape = y.shape[len(y.shape) - len(terms.psf.shape) :]
-    model = _frames.model_of(terms.psf, shape, boundary)
+    model = terms.model
 
     def one(y: jax.Array, background: jax.Array, weights: jax.Array, x: jax.Array | None) -> Any:
         y = jnp.maximum(y, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
@@ -21,12 +22,15 @@ from . import choose, extend
 from . import frames as _frames
 from .arrays import floating
 from .iterate import Report, Restored
-from .spectrum import Operator, frequencies, multiplicity, otf, penalties
+from .spectrum import Operator, frequencies, multiplicity, otf, penalties, power, squares
 from .whittle import fit
 
 _WHY = {"gcv": "generalised cross-validation", "discrepancy": "the discrepancy principle"}
 # Of the scoring that fits the spectrum of a photograph; it has converged long before.
 _FIT_STEPS = 15
+# Over √n, by how much a degree of freedom is dearer than in generalised cross-validation. On 12x12 pixels the
+# worst error of 20 pictures falls from 2.6 to 1.4 times the least possible; on 128x128 nothing changes.
+_DEAR = 3
 
 
 class Periodic(NamedTuple):
@@ -146,11 +150,11 @@ def _wiener_of_photographs(of: Periodic, params: Any) -> tuple[jax.Array, dict[s
     psf, noise = params
     _, spectra = fit(of.y, (), lambda _: psf, _FIT_STEPS)
     noise = spectra.noise if noise is None else noise
-    squares = jnp.sum(jnp.square(frequencies(of.whole.shape)), axis=0)
+    far = squares(of.whole.shape)
     # Of a picture without a spectrum, as a constant one, the fit says nothing; its mean is kept all the same.
-    rise = jnp.where(squares > 0, squares, 1) ** (jnp.clip(spectra.slope, 0, 8) / 2)
+    rise = jnp.where(far > 0, far, 1) ** (jnp.clip(spectra.slope, 0, 8) / 2)
     balance = jnp.nan_to_num(jnp.square(noise) / spectra.scale * rise, nan=1.0)
-    balance = jnp.where(squares > 0, balance, 0)
+    balance = jnp.where(far > 0, balance, 0)
     return _regularised(of, balance), {"noise": noise, "slope": spectra.slope}
 
 
@@ -177,7 +181,8 @@ def tikhonov(
       weight: more is smoother. None has it chosen by the rule.
       operator: d, what should be small: "laplacian" (curvature), "gradient" (slopes), "identity" (values), or
         an impulse response of as many axes as space has.
-      rule: "gcv", generalised cross-validation, the weight that best predicts each datum from the others; or
+      rule: "gcv", generalised cross-validation, the weight that best predicts each datum from the others,
+        where a degree of freedom costs 1 + 3/√n for n pixels, so that small pictures are safe too; or
         "discrepancy", the largest that leaves no more than the noise: |y - h * x|² = n noise².
       noise: standard deviation for "discrepancy". None estimates it.
       boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
@@ -195,6 +200,8 @@ def tikhonov(
       IEEE Trans. Comput. C-22 (1973). doi:10.1109/TC.1973.5009169.
       Golub, Heath, Wahba: Generalized cross-validation as a method for choosing a good ridge parameter.
       Technometrics 21 (1979). doi:10.1080/00401706.1979.10489751.
+      Cummins, Filloon, Nychka: Confidence intervals for nonparametric curve estimates. J. Am. Stat. Assoc. 96
+      (2001). doi:10.1198/016214501750332811 (dearer degrees of freedom).
 
     Example:
       >>> import jax.numpy as jnp
@@ -221,13 +228,11 @@ def _tikhonov(
 ) -> tuple[jax.Array, dict[str, Any]]:
     weight, given, noise = params
     sizes = of.whole.shape
-    penalty = (
-        penalties(sizes, operator) if operator else jnp.square(jnp.abs(otf(given.astype(of.y.dtype), sizes)))
-    )
+    penalty = penalties(sizes, operator) if operator else power(otf(given.astype(of.y.dtype), sizes))
     if weight is not None:
         return _regularised(of, weight * penalty), {}
-    count, gain = multiplicity(sizes), jnp.square(jnp.abs(of.transfer))
-    power = count * jnp.square(jnp.abs(of.spectrum))
+    count, gain = multiplicity(sizes), power(of.transfer)
+    seen = count * power(of.spectrum)
     chosen: dict[str, Any] = {}
 
     def kept(weight: jax.Array) -> jax.Array:
@@ -236,20 +241,27 @@ def _tikhonov(
         return jnp.where(total > 0, weight * penalty / jnp.where(total > 0, total, 1), 0)
 
     if rule == "gcv":
-        weight = choose.smallest(
-            lambda w: jnp.sum(power * jnp.square(kept(w))) / jnp.square(jnp.sum(count * kept(w)))
-        )
+        # By itself it follows the noise of a small picture now and then, and this keeps it from that.
+        dear = 1 + _DEAR / math.sqrt(of.y.size)
+
+        def score(weight: jax.Array) -> jax.Array:
+            left = of.whole.size - dear * (of.whole.size - jnp.sum(count * kept(weight)))
+            errors = jnp.sum(seen * jnp.square(kept(weight)))
+            return jnp.where(left > 0, errors / jnp.square(jnp.where(left > 0, left, 1)), jnp.inf)
+
+        weight = choose.smallest(score)
     else:
         chosen["noise"] = noise = choose.noise_level(of.y) if noise is None else noise
         # Parseval: Σ|Y|² = N Σ|y|² for N positions; the picture has y.size, and the rest is no data.
         goal = float(of.whole.size * of.y.size) * jnp.square(noise)
-        weight = choose.crossing(lambda w: jnp.sum(power * jnp.square(kept(w))) - goal)
+        weight = choose.crossing(lambda w: jnp.sum(seen * jnp.square(kept(w))) - goal)
     return _regularised(of, weight * penalty), chosen | {"weight": weight}
 
 
 def _regularised(of: Periodic, balance: jax.Array) -> jax.Array:
-    total = jnp.square(jnp.abs(of.transfer)) + balance
-    return jnp.where(total > 0, jnp.conj(of.transfer) * of.spectrum / jnp.where(total > 0, total, 1), 0)
+    total = power(of.transfer) + balance
+    share = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
+    return jnp.conj(of.transfer) * of.spectrum * share
 
 
 def _solved(

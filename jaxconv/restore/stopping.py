@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from .spectrum import power
+
 
 class Seen(NamedTuple):
     """One iteration: the estimates before and after it, the data, and Hx + background of the former."""
@@ -47,8 +49,8 @@ class RelativeChange:
     tolerance: float | jax.Array = 1e-3
 
     def measure(self, seen: Seen) -> jax.Array:  # noqa: D102
-        change = jnp.sum(jnp.square(jnp.abs(seen.after - seen.before)))
-        size = jnp.sum(jnp.square(jnp.abs(seen.after)))
+        change = jnp.sum(power(seen.after - seen.before))
+        size = jnp.sum(power(seen.after))
         return jnp.sqrt(change / jnp.maximum(size, jnp.finfo(size.dtype).tiny))
 
     def done(self, history: jax.Array, k: jax.Array) -> jax.Array:  # noqa: D102
@@ -133,8 +135,7 @@ def whiteness(residual: jax.Array, *, reach: int = 3) -> jax.Array:
       True
     """
     residual = residual - jnp.mean(residual)
-    power = jnp.square(jnp.abs(jnp.fft.rfftn(residual)))
-    correlation = jnp.fft.irfftn(power, residual.shape)
+    correlation = jnp.fft.irfftn(power(jnp.fft.rfftn(residual)), residual.shape)
     for axis, n in enumerate(residual.shape):
         lags = jnp.arange(-min(reach, (n - 1) // 2), min(reach, (n - 1) // 2) + 1)
         correlation = jnp.take(correlation, lags % n, axis=axis)

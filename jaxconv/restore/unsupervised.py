@@ -16,17 +16,41 @@ from . import extend
 from . import frames as _frames
 from .iterate import Callback, Options, Report, Restored, check_options, iterate
 from .progress import shown
-from .spectrum import Operator, multiplicity, otf, penalties
+from .spectrum import Operator, multiplicity, otf, penalties, power
 from .stopping import RelativeChange, Rule, Seen
+
+
+class Powers(NamedTuple):
+    """What the sampler has to know of each frequency: |Y|², |H|², |D|², how often it is there, and |H* Y|."""
+
+    data: jax.Array
+    gain: jax.Array
+    penalty: jax.Array
+    often: jax.Array
+    product: jax.Array
+
+
+class Draws(NamedTuple):
+    """For each iteration, what is random in it and depends on nothing: drawn at once, which is quicker."""
+
+    normal: jax.Array  # (iterations, 2)
+    gamma: jax.Array
+
+    @classmethod
+    def of(cls, key: jax.Array, iterations: int, n: int, dtype: Any) -> Draws:
+        """For n positions: N(0, 1), and Gamma of half the degrees of freedom of both sums."""
+        keys = jax.random.split(key)
+        shapes = jnp.asarray([n / 2, max(n - 1, 1) / 2], dtype)
+        shape = (iterations, 2)
+        return cls(jax.random.normal(keys[0], shape, dtype), jax.random.gamma(keys[1], shapes, shape, dtype))
 
 
 class Chain(NamedTuple):
     """State of the sampler: precisions of noise and scene, sums after the burn-in, and how many of them."""
 
-    key: jax.Array
     noise: jax.Array
     prior: jax.Array
-    total: jax.Array  # of the means of X
+    total: jax.Array  # of γ_n / P, which makes the mean of X of H* Y
     precisions: jax.Array  # of (noise, prior)
     k: jax.Array
 
@@ -57,6 +81,10 @@ def unsupervised_wiener(
     and the result is the posterior mean. It is the average of the means of X given γ, where scikit-image
     takes that of the samples of X: the same limit, with fewer of them (Rao, Blackwell).
 
+    Of X only the two sums are used, so they are drawn instead of it. Given γ, all frequencies are independent
+    and the sums' means and covariance known; sums of so many terms are normal, and drawn as log-normal with
+    just these moments, which is the same where there are many and keeps few from being negative.
+
     Args:
       y: data, (*spatial), (..., *spatial, C), or with channels_first (..., *spatial).
       psf: of as many axes as space has; values may be negative.
@@ -68,7 +96,7 @@ def unsupervised_wiener(
       boundary: how the picture is continued: "liu_jia", "reflect", "taper", or "circular" for one that is
         periodic.
       callback: called after each iteration with its number, from 0, and the half spectrum of the running
-        mean.
+        mean, its absolute value.
       progress: whether to show it.
       layout: where channels are, if y has more axes than space.
 
@@ -122,63 +150,81 @@ def _run(
 ) -> Any:
     shape = y.shape[y.ndim - psf.ndim :]
     sizes = extend.grid(shape, psf.shape, boundary)
-    transfer, penalty = otf(psf, sizes), penalties(sizes, operator)
+    transfer, penalty, count = otf(psf, sizes), penalties(sizes, operator), multiplicity(sizes)
 
-    def one(y: jax.Array, key: jax.Array) -> Any:
+    def each(y: jax.Array, key: jax.Array) -> Any:
         whole = extend.extend(y, psf, boundary)
         # An orthonormal transform: |Y|² is |y|², as the sampler's formulas have it.
         spectrum = jnp.fft.rfftn(whole, norm="ortho")
         variance = jnp.var(whole)
         first = jnp.where(variance > 0, 1 / jnp.where(variance > 0, variance, 1), 1)
-        zero = jnp.zeros((), y.dtype)
-        chain = Chain(key, first, first, jnp.zeros_like(spectrum), jnp.zeros(2, y.dtype), zero)
-        step = functools.partial(_step, spectrum, transfer, penalty, sizes, burn_in)
+        product = jnp.conj(transfer) * spectrum
+        # Precisions are those of a picture of variance one.
+        powers = Powers(first * power(spectrum), power(transfer), penalty, count, jnp.sqrt(power(product)))
+        one = jnp.ones((), y.dtype)
+        draws = Draws.of(key, options.iterations, math.prod(sizes), y.dtype)
+        chain = Chain(one, one, jnp.zeros_like(powers.data), jnp.zeros(2, y.dtype), jnp.asarray(0))
+        step = functools.partial(_step, powers, draws, burn_in)
         chain, k, history = iterate(step, chain, options, rule)
-        count = jnp.maximum(chain.k - burn_in, 1)
-        x = jnp.fft.irfftn(chain.total / count, sizes, norm="ortho")
-        noise, prior = chain.precisions / count
+        used = jnp.maximum(chain.k - burn_in, 1)
+        x = jnp.fft.irfftn(product * (chain.total / used), sizes, norm="ortho")
+        noise, prior = first * chain.precisions / used
         chosen = {"noise": noise, "prior": prior, "weight": prior / noise}
         return lax.slice(x, [0] * x.ndim, shape), k, history, chosen
 
-    return frames.each(one)(y, jax.random.split(key, y.shape[0]) if frames.lead else key)
+    return frames.each(each)(y, jax.random.split(key, y.shape[0]) if frames.lead else key)
 
 
-def _step(
-    spectrum: jax.Array,
-    transfer: jax.Array,
-    penalty: jax.Array,
-    sizes: tuple[int, ...],
-    burn_in: int,
-    chain: Chain,
-) -> tuple[Chain, Seen]:
-    count, n = multiplicity(sizes), float(math.prod(sizes))
-    key, *keys = jax.random.split(chain.key, 3)
-    precision = chain.noise * jnp.square(jnp.abs(transfer)) + chain.prior * penalty  # Eq. 29
-    precision = jnp.maximum(precision, jnp.finfo(penalty.dtype).tiny)
-    mean = chain.noise * jnp.conj(transfer) * spectrum / precision  # Eq. 30
-    real, imaginary = jax.random.normal(keys[0], (2, *spectrum.shape), penalty.dtype)
-    x = mean + jnp.sqrt(0.5 / precision) * lax.complex(real, imaginary)  # Eq. 27
-
-    def size_of(spectrum: jax.Array) -> jax.Array:
-        return jnp.sum(count * jnp.square(jnp.abs(spectrum)))
-
-    residual = size_of(spectrum - x * transfer)
-    rough = jnp.sum(count * penalty * jnp.square(jnp.abs(x)))
-    squares = jnp.maximum(jnp.stack([residual, rough]), jnp.finfo(penalty.dtype).tiny)
-    shapes = jnp.asarray([n / 2, max(n - 1, 1) / 2], penalty.dtype)
-    precisions = jax.random.gamma(keys[1], shapes, dtype=penalty.dtype) * 2 / squares  # Eq. 31
+def _step(of: Powers, draws: Draws, burn_in: int, chain: Chain) -> tuple[Chain, Seen]:
+    tiny = jnp.finfo(of.data.dtype).tiny
+    variance = 1 / jnp.maximum(chain.noise * of.gain + chain.prior * of.penalty, tiny)  # Eq. 29
+    sums = _sums(draws.normal[chain.k], *_moments(of, chain.noise, chain.prior, variance))
+    precisions = draws.gamma[chain.k] * 2 / sums  # Eq. 31
     used = chain.k >= burn_in
+    mean = chain.noise * variance  # times H* Y, Eq. 30
     total = chain.total + jnp.where(used, mean, 0)
-    sums = chain.precisions + jnp.where(used, precisions, 0)
     k = chain.k + 1
     before = chain.total / jnp.maximum(chain.k - burn_in, 1)
     after = total / jnp.maximum(k - burn_in, 1)
     # Nothing is averaged in the burn-in, which is no reason to stop.
-    seen = Seen(
-        jnp.where(chain.k > burn_in, before, 0),
-        jnp.where(used, after, mean),
-        spectrum,
-        after * transfer,
-        jnp.ones(()),
+    before, after = jnp.where(chain.k > burn_in, before, 0), jnp.where(used, after, mean)
+    seen = Seen(before * of.product, after * of.product, of.data, of.data, jnp.ones(()))
+    averaged = chain.precisions + jnp.where(used, precisions, 0)
+    return Chain(precisions[0], precisions[1], total, averaged, k), seen
+
+
+def _moments(
+    of: Powers, noise: jax.Array, prior: jax.Array, variance: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Of r = |Y - H X|² and s = |D X|² for X of Eq. 27: means; variance, covariance and variance over these.
+
+    At one frequency X = m + e with m = γ_n v H* Y, E|e|² = v = 1 / P, and so Y - H m = γ_x |D|² v Y. Of
+    complex e, var |m + e|² = v² + 2 v |m|². A real one has twice that, and a pair that counts twice four
+    times: 2 · count of both.
+    """
+    a, b = prior * of.penalty * variance, noise * of.gain * variance  # a + b = 1
+    explained, rough = of.gain * variance, of.penalty * variance
+    left, kept = of.data * jnp.square(a), of.data * b * noise * rough
+    terms = jnp.stack(
+        [
+            left + explained,
+            kept + rough,
+            explained * (explained + 2 * left),
+            rough * (explained - 2 * of.data * a * b),
+            rough * (rough + 2 * kept),
+        ]
     )
-    return Chain(key, precisions[0], precisions[1], total, sums, k), seen
+    r, s, *squares = jnp.sum(terms, range(1, terms.ndim - 1)) @ of.often
+    means = jnp.maximum(jnp.stack([r, s]), jnp.finfo(terms.dtype).tiny)
+    return means, 2 * jnp.stack(squares) / means[jnp.array([0, 0, 1])] / means[jnp.array([0, 1, 1])]
+
+
+def _sums(normal: jax.Array, means: jax.Array, relative: jax.Array) -> jax.Array:
+    """Two positive numbers of these moments, jointly log-normal."""
+    # Moments of the logarithms; the covariance is above -1 by its meaning, but for rounding.
+    first, both, second = jnp.log1p(jnp.maximum(relative, -0.5))
+    deviations = jnp.sqrt(jnp.stack([first, second]))
+    rho = both / jnp.maximum(deviations[0] * deviations[1], jnp.finfo(means.dtype).tiny)
+    rho = jnp.clip(rho, -1, 1)
+    white = jnp.stack([normal[0], rho * normal[0] + jnp.sqrt(1 - jnp.square(rho)) * normal[1]])
+    return means * jnp.exp(deviations * white - jnp.square(deviations) / 2)

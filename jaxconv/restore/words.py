@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,18 +10,13 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import numpy as np
 
 from . import files, psf
-from .choose import noise_level
 from .proximal import fista
 from .richardson_lucy import richardson_lucy
 from .spectral import inverse, tikhonov, wiener
 from .stopping import Discrepancy, RelativeChange, Rule, Whiteness
 from .unsupervised import unsupervised_wiener
-
-# Total variation of a strength that leaves some noise, where none is given: in standard deviations of it.
-_TV_WEIGHT = 0.15
 
 
 def _trajectory(seed: float, size: float = 31) -> jax.Array:
@@ -131,12 +127,11 @@ def parse_rule(text: str) -> Rule:
     return _RULES[name](*values)
 
 
-def method_with(name: str, y: np.ndarray, options: Mapping[str, Any]) -> Callable[..., Any]:
-    """A method by name, with options checked against its own and what it wants besides.
+def method_with(name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """A method by name, with options checked against its own.
 
     Args:
       name: of `METHODS`.
-      y: the data it is for.
       options: those that were given, by the names of its parameters.
 
     Returns:
@@ -146,7 +141,7 @@ def method_with(name: str, y: np.ndarray, options: Mapping[str, Any]) -> Callabl
       ValueError: for an option that the method does not have.
 
     Example:
-      >>> method_with("inverse", np.zeros((4, 5)), {"tv": 0.1})
+      >>> method_with("inverse", {"tv": 0.1})
       Traceback (most recent call last):
       ...
       ValueError: inverse has no option tv; of these it has threshold, boundary.
@@ -156,13 +151,8 @@ def method_with(name: str, y: np.ndarray, options: Mapping[str, Any]) -> Callabl
     if unknown := [option for option in options if option not in known]:
         has = ", ".join(option for option in (*OPTIONS, "stop", "accelerate") if option in known)
         raise ValueError(f"{name} has no option {unknown[0]}; of these it has {has}.")
-    more: dict[str, Any] = {}
-    if name == "unsupervised_wiener":
-        more["key"] = jax.random.key(0)
-    if name == "fista" and "weight" not in options:
-        planes = y if y.ndim == 2 else np.moveaxis(y, -1, 0)
-        more["weight"] = _TV_WEIGHT * float(noise_level(planes, rank=2).mean())
-    return lambda y, psf: method(y, psf, **options, **more)
+    more = {"key": jax.random.key(0)} if "key" in known else {}
+    return functools.partial(method, **options, **more)
 
 
 def _numbers(text: str, whole: str) -> list[float]:
