@@ -53,8 +53,7 @@ class Stream:
     def ready(self, samples: int) -> int:
         """How many results have gone out after so many samples, if the signal has not ended."""
         known = self._plan.out.known
-        place = samples // self.period * known.gain + int(known.at[samples % self.period])
-        return max(0, place - self._plan.crop) if samples > 0 else 0
+        return max(0, known.value(samples) - self._plan.crop) if samples > 0 else 0
 
     def init(self) -> State:
         """The state before the first sample: a pytree of arrays."""

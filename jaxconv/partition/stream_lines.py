@@ -36,6 +36,11 @@ class Place:
         """The start of the period that it is in."""
         return Place(self.gain, self.at // period * period)
 
+    def value(self, samples: int) -> int:
+        """The position with so many samples."""
+        periods, phase = divmod(samples, len(self.at))
+        return periods * self.gain + int(self.at[phase])
+
     def reaches(self, least: int) -> int:
         """After how many periods it is at `least` or behind it, for each r."""
         return max(0, -((int(self.at.min()) - least) // self.gain))

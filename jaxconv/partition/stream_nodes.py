@@ -100,6 +100,8 @@ def read(node: Node, reader: Reader) -> list[Op]:
         return _joined(node, reader)
     if node.op == "reshape" and (count := _repeats(node, reader)):
         return _repeated(node, reader, count)
+    if node.op == "broadcast" and not reader.lines[lines[0]].grows:
+        return _spread(node, reader)
     for value in lines:
         check_growing(reader.lines[value])
     rule = _RULES.get(node.op)
@@ -329,7 +331,9 @@ def _positions(node: Node, reader: Reader) -> tuple[Any, Any] | None:
         if at is None:
             return None
         both.append(at)
-    if all(np.array_equal(at, np.arange(size)) for at, size in zip(both, line.sizes, strict=True)):
+    if line.grows and all(
+        np.array_equal(at, np.arange(size)) for at, size in zip(both, line.sizes, strict=True)
+    ):
         return None
     return both[0], both[1]
 
@@ -381,8 +385,7 @@ def _chosen(node: Node, reader: Reader, rows: tuple[Any, Any]) -> list[Op]:
     if node.op == "pad" and any((index < 0).any() for index in rows):
         fill = _number(node.operands[1], reader)
     dim = node.windows[0].result_dim if node.op == "gather" else line.dim
-    others = [n for d, n in enumerate(value.shape) if d != dim]
-    if others != [n for d, n in enumerate(line.value.shape) if d != line.dim] or dim != line.dim:
+    if dim != line.dim or not _only(node, dim):
         check_growing(line)  # the other dimensions first, at every moment
         part = Line(value, dim, line.sizes, line.period, line.advance)
         ops.append(Op("plain", node, SAME, (line, *(None for _ in node.operands[1:])), (part,)))
@@ -394,6 +397,18 @@ def _chosen(node: Node, reader: Reader, rows: tuple[Any, Any]) -> list[Op]:
         line = root
     return ops + reader.chosen(
         value, dim, root, _composed(line, rows), line.fill if fill is None else fill
+    )
+
+
+def _only(node: Node, dim: int) -> bool:
+    """Whether all other dimensions stay as they are."""
+    shapes = zip(node.operands[0].shape, node.results[0].shape, strict=True)
+    if any(n != m for d, (n, m) in enumerate(shapes) if d != dim):
+        return False
+    if node.op == "reverse":
+        return set(node.params["dimensions"]) <= {dim}
+    return node.op != "pad" or all(
+        tuple(config) == (0, 0, 0) for d, config in enumerate(node.params["padding_config"]) if d != dim
     )
 
 
@@ -433,6 +448,13 @@ def _joined(node: Node, reader: Reader) -> list[Op]:
         raise Unfit("several numbers are put before and behind the signal")
     rows = np.concatenate(both[0]), np.concatenate(both[1])
     return reader.chosen(node.results[0], root.dim, root, rows, next(iter(fills), None))
+
+
+def _spread(node: Node, reader: Reader) -> list[Op]:
+    """A part of the signal that a reshape may repeat."""
+    line = reader.lines[node.operands[0]]
+    dim = node.params["broadcast_dimensions"][line.dim]
+    return reader.chosen(node.results[0], dim, line.root or line, line.positions(), line.fill)
 
 
 def _repeats(node: Node, reader: Reader) -> int | None:

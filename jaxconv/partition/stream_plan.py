@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..graph import Graph, Node, Value
+from . import stream_ends
 from .stream_lines import Line, Op, Place, Steady, check_growing, known, whole
 from .stream_nodes import Reader, read
 from .stream_pattern import Pattern, Unfit
@@ -107,7 +108,7 @@ class Plan:
                 if line is not None:
                     line.known = both
         ready = self.known(self.out)
-        self.crop = max(0, int(ready.after(self.signal.sizes[0])[0]) - self.out.sizes[0])
+        self.crop = max(0, ready.value(self.signal.sizes[0]) - self.out.sizes[0])
         self.held = max(0, int(ready.at[0]), self.crop)
         periods = [1]
         for line, start, _ in self.views(1):
@@ -116,6 +117,7 @@ class Plan:
         for pattern, start in self._edges():
             periods.append(start.reaches(len(pattern.left)))
         self.settled = period * max(periods)
+        stream_ends.check(self.ops, self.out, ready + -self.crop)
 
     def known(self, line: Line) -> Place:
         """How many positions are known."""
@@ -190,6 +192,6 @@ def _values(graph: Graph) -> list[Value]:
 def _needed(graph: Graph) -> set[Value]:
     needed = set(graph.outputs)
     for node in reversed(graph.nodes):
-        if any(v in needed for v in node.results):
+        if any(v in needed and v.size for v in node.results):
             needed.update(node.operands)
     return needed
