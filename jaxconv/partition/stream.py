@@ -46,14 +46,14 @@ class Stream:
         The least with which each result is known; what comes earlier in a period waits less.
         """
         known = self._plan.out.known
-        before, after = known.at - self._plan.crop, known.after(1) - self._plan.crop
+        before, after = known.at, known.after(1)
         waits = zip(range(self.period), before.tolist(), after.tolist(), strict=True)
         return max(n - o / self.rate for n, o, end in waits if end > o)
 
     def ready(self, samples: int) -> int:
         """How many results have gone out after so many samples, if the signal has not ended."""
         known = self._plan.out.known
-        return max(0, known.value(samples) - self._plan.crop) if samples > 0 else 0
+        return max(0, known.value(samples)) if samples > 0 else 0
 
     def init(self) -> State:
         """The state before the first sample: a pytree of arrays."""
@@ -79,8 +79,10 @@ class Stream:
         Raises:
           ValueError: if the chunk is not as the signal.
         """
-        chunk = self._checked(chunk)
-        count = chunk.shape[self.axis] if count is None else jnp.asarray(count, jnp.int32)
+        size = self._checked(chunk).shape[self.axis]
+        if isinstance(count, int) and not 0 <= count <= size:
+            raise ValueError(f"count={count} must be 0 to {size}, the samples of the chunk.")
+        count = size if count is None else jnp.asarray(count, jnp.int32)
         state, y, count = _run(self._plan, self._weights, state, chunk, count, _endless(self._plan))
         late = jnp.maximum(state["samples"] - self._plan.settled, 0) // self.period * self.period
         return {**state, "samples": state["samples"] - late}, y, count
@@ -262,7 +264,7 @@ def _gains(plan: Plan) -> np.ndarray:
 
 def _tail(plan: Plan, phase: int, ends: np.ndarray) -> int:
     """Samples after the last one until all results are known, one at least."""
-    end, known = ends[plan.all.index(plan.out)] + plan.crop, plan.out.known
+    end, known = ends[plan.all.index(plan.out)], plan.out.known
     samples = max(1, (end - int(known.at[phase])) * plan.samples // known.gain - plan.samples)
     while int(known.after(samples)[phase]) < end:
         samples += 1

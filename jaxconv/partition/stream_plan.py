@@ -92,7 +92,6 @@ class Plan:
 
         Attributes:
           samples: of a period.
-          crop: results at the end that the function leaves out.
           held: results that are known before they go out, at most.
           settled: samples after which the beginning is of no effect.
 
@@ -106,10 +105,9 @@ class Plan:
             both = known(op.taps, Place(places[0].gain, np.min([p.at for p in places], 0)))
             for line in op.results:
                 if line is not None:
-                    line.known = both
+                    line.known = self._certain(line, both)
         ready = self.known(self.out)
-        self.crop = max(0, ready.value(self.signal.sizes[0]) - self.out.sizes[0])
-        self.held = max(0, int(ready.at[0]), self.crop)
+        self.held = max(0, int(ready.at[0]))
         periods = [1]
         for line, start, _ in self.views(1):
             line.keep = max(line.keep, int((line.known.at - start.at).max()))
@@ -117,13 +115,17 @@ class Plan:
         for pattern, start in self._edges():
             periods.append(start.reaches(len(pattern.left)))
         self.settled = period * max(periods)
-        stream_ends.check(self.ops, self.out, ready + -self.crop)
+        stream_ends.check(self.ops, self.out, ready)
 
     def known(self, line: Line) -> Place:
         """How many positions are known."""
         if line.root is not None:
-            line.known = known(line.pattern.taps, line.root.known)
+            line.known = self._certain(line, known(line.pattern.taps, line.root.known))
         return line.known
+
+    def _certain(self, line: Line, place: Place) -> Place:
+        """Less what is left out if the signal ends now: a transposed convolution may crop its last results."""
+        return place + -max(0, place.value(self.signal.sizes[0]) - line.sizes[0])
 
     def views(self, capacity: int) -> Iterator[tuple[Line, Place, int]]:
         """For a block of so many samples, which pieces of what is computed are looked at."""

@@ -230,7 +230,7 @@ class Block:
 
     def _sent(self, samples: Any, end: Any) -> jax.Array:
         """How many results have gone out after so many samples."""
-        ready = jnp.clip(self.at(self.plan.out.known, samples) - self.plan.crop, 0, end)
+        ready = jnp.clip(self.at(self.plan.out.known, samples), 0, end)
         return jnp.where(samples > 0, ready, 0)
 
 

@@ -153,7 +153,7 @@ class Source:
                 same = self.between(length, plan.samples)
             except (Unaligned, TooShort):
                 same = None
-            if same is None or same.signature() != plan.signature():
+            if same is None or same.signature() != plan.signature() or _cropped(plan, same, length):
                 raise ValueError(
                     f"fn pads a signal of {length} samples otherwise than the stream has, which is for "
                     f"{plan.signal.sizes[0]} and multiples of {plan.samples} more or less. Pad the signal."
@@ -162,3 +162,9 @@ class Source:
             both = zip(plan.all, same.all, strict=True)
             self._tables[length] = np.array([of.sizes[0] - line.known.gain * periods for line, of in both])
         return self._tables[length]
+
+
+def _cropped(plan: Plan, same: Plan, length: int) -> bool:
+    """Whether the function leaves out what the stream takes for certain."""
+    both = zip(plan.all, same.all, strict=True)
+    return any(line.known.value(length) > max(of.sizes[0], 0) for line, of in both)
