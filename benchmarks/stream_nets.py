@@ -1,4 +1,4 @@
-"""Three networks for sound, by their widths: a model of each of the libraries, none knows that it is streamed."""
+"""Three networks for sound, each in another library; none of them knows that it is streamed."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class _Residual(nnx.Module):
 
 
 class EnCodec(linen.Module):
-    """A codec: strided convolutions down to frames and transposed ones back up, all causal.
+    """A codec without its quantiser: strided convolutions down to frames, transposed ones back up, all causal.
 
-    Défossez et al.: High fidelity neural audio compression. 2022, arXiv:2210.13438; without quantiser and LSTM.
+    Défossez et al.: High fidelity neural audio compression. 2022, arXiv:2210.13438.
 
     Attributes:
       width: channels next to the signal.
@@ -117,7 +117,11 @@ def wavenet(params: Any, x: jax.Array) -> jax.Array:
 
 
 def wavenet_params(
-    key: jax.Array, width: int, *, channels: int = 1, dilations: Sequence[int] = (*(2**i for i in range(10)),) * 2
+    key: jax.Array,
+    width: int,
+    *,
+    channels: int = 1,
+    dilations: Sequence[int] = (*(2**i for i in range(10)),) * 2,
 ) -> Any:
     """Random parameters; the dilations are Python numbers among them."""
     keys = iter(jax.random.split(key, 3 * len(dilations) + 2))
@@ -146,14 +150,14 @@ class Net:
       make: the function of a signal.
       shape: of the signal, one second of it.
       rate: of the signal, in samples a second.
-      chunk: samples that come at a time.
+      chunks: how many samples come at a time.
     """
 
     name: str
     make: Callable[[], Callable[[jax.Array], jax.Array]]
     shape: tuple[int, int, int]
     rate: int
-    chunk: int
+    chunks: tuple[int, ...]
 
 
 def _wavenet() -> Callable[[jax.Array], jax.Array]:
@@ -168,7 +172,7 @@ def _encodec() -> Callable[[jax.Array], jax.Array]:
 
 
 NETS = (
-    Net("wavenet", _wavenet, (1, 16000, 1), 16000, 320),
-    Net("hifigan", lambda: HiFiGAN(256, rngs=nnx.Rngs(0)), (1, 86, 80), 86, 4),
-    Net("encodec", _encodec, (1, 24000, 1), 24000, 960),
+    Net("wavenet", _wavenet, (1, 16000, 1), 16000, (160, 1600)),
+    Net("hifigan", lambda: HiFiGAN(128, rngs=nnx.Rngs(0)), (1, 86, 80), 86, (2, 8)),
+    Net("encodec", _encodec, (1, 24000, 1), 24000, (320, 1920)),
 )

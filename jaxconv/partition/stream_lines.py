@@ -201,3 +201,8 @@ def check_growing(line: Line) -> None:
     """Raises `Unfit` for what is only a part of the signal."""
     if not line.grows:
         raise Unfit("it keeps only a part of the signal")
+
+
+def place(node: Node) -> str:
+    """Where a node is, for a message."""
+    return f"{node.name} in {node.layer or node.source or 'the function'}"

@@ -11,13 +11,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..geometry import SAME, Axis, Taps
 from ..graph import Node, Value
 from ..graph.known import Known
 from .stream_lines import Line, Op, Steady, check_growing, follow
-from .stream_pattern import Rows, Unfit, fit, ratio
+from .stream_pattern import Rows, Unaligned, Unfit, fit
 
 _CHOOSE = ("slice", "pad", "reverse", "dynamic_slice", "gather")
 
@@ -144,7 +143,7 @@ def _window(node: Node, reader: Reader) -> list[Op]:
         return _plain(node, reader)
     taps = Taps.of(axis)
     if taps != Taps.of(axis_of(node, line.dim, _sizes(node, reader)) or axis):
-        raise Unfit("its padding depends on the length")
+        raise Unaligned
     result = reader.computed(node.results[0], taps, [line])
     return [Op("window", node, taps, (line, *(None for _ in rest)), (result,), fill=_neutral(node, reader))]
 
@@ -395,9 +394,7 @@ def _chosen(node: Node, reader: Reader, rows: tuple[Any, Any]) -> list[Op]:
         root = Line(line.value, line.dim, line.sizes, line.period, line.advance)
         ops.append(Op("copy", node, SAME, (line,), (root,)))
         line = root
-    return ops + reader.chosen(
-        value, dim, root, _composed(line, rows), line.fill if fill is None else fill
-    )
+    return ops + reader.chosen(value, dim, root, _composed(line, rows), line.fill if fill is None else fill)
 
 
 def _only(node: Node, dim: int) -> bool:

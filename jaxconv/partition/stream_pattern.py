@@ -19,7 +19,16 @@ class TooShort(Exception):
 
 
 class Unfit(Exception):
-    """Why positions do not move along with time."""
+    """Why something can't be computed piece by piece.
+
+    Args:
+      why: the reason.
+      sure: whether it holds however the two lengths differ.
+    """
+
+    def __init__(self, why: str, sure: bool = True) -> None:
+        super().__init__(why)
+        self.sure = sure
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +108,10 @@ class Pattern:
         before = behind = 0
         count, size = sizes
         ends = [(o, row) for o, row in enumerate(self.left)]
-        ends += [(count - len(self.right) + i, np.where(row < 0, size + row, -1)) for i, row in enumerate(self.right)]
+        ends += [
+            (count - len(self.right) + i, np.where(row < 0, size + row, -1))
+            for i, row in enumerate(self.right)
+        ]
         for o, row in ends:
             start = o // self.period * self.advance
             for i in row[row >= 0].tolist():
@@ -132,14 +144,14 @@ def fit(short: Rows, long: Rows) -> Pattern:
             weights = rows.weight[:left], rows.weight[len(rows.index) - right :]
         parts.append(Pattern(advance, index, weight, rows.index[:left], weights[0], from_end, weights[1]))
     if parts[0].signature() != parts[1].signature():
-        raise Unfit("one end of the signal is part of the other")
+        raise Unfit("one end of the signal is part of the other", sure=False)
     return parts[1]
 
 
 def ratio(results: int, positions: int) -> tuple[int, int]:
     """Period and advance of a result that grows by so many while its operand grows by so many."""
     if results < 1 or positions < 1:
-        raise Unfit("it does not grow with the signal")
+        raise Unfit("it does not grow with the signal", sure=False)
     common = math.gcd(results, positions)
     return results // common, positions // common
 
@@ -150,7 +162,7 @@ def _middle(rows: Rows, period: int, advance: int) -> tuple[np.ndarray, np.ndarr
         raise TooShort
     here, following = (rows.index[(q + i) * period : (q + i + 1) * period] for i in (0, 1))
     if not np.array_equal(here + advance, following):
-        raise Unfit("its positions do not move along with time")
+        raise Unfit("its positions do not move along with time", sure=False)
     return here - q * advance, None if rows.weight is None else rows.weight[q * period : (q + 1) * period]
 
 

@@ -13,9 +13,17 @@ import numpy as np
 
 from ..graph import Graph, Node, Value
 from . import stream_ends
-from .stream_lines import Line, Op, Place, Steady, check_growing, known, whole
+from .stream_lines import Line, Op, Place, Steady, check_growing, known, place, whole
 from .stream_nodes import Reader, read
-from .stream_pattern import Pattern, Unfit
+from .stream_pattern import Pattern, TooShort, Unfit
+
+
+class Refused(ValueError):
+    """A layer that is not local in time; `sure` as in `Unfit`."""
+
+    def __init__(self, why: str, sure: bool) -> None:
+        super().__init__(why)
+        self.sure = sure
 
 
 class Plan:
@@ -39,7 +47,9 @@ class Plan:
 
     def __init__(self, graph: Graph, twin: Graph, x: tuple[Value, Value], axis: int) -> None:
         if len(graph.outputs) != 1:
-            raise ValueError(f"fn has {len(graph.outputs)} results; wanted one array. Stream them one by one.")
+            raise ValueError(
+                f"fn has {len(graph.outputs)} results; wanted one array. Stream them one by one."
+            )
         if [n.name for n in graph.nodes] != [n.name for n in twin.nodes]:
             raise ValueError("fn is another program for a longer signal; only the sizes may be others.")
         self.graph, self.ops = graph, list[Op]()
@@ -59,8 +69,9 @@ class Plan:
         try:
             self.ops += read(node, reader)
         except Unfit as unfit:
-            where = node.layer or node.source or "the function"
-            raise ValueError(f"{node.name} in {where} can't be streamed: {unfit}.") from None
+            raise Refused(f"{place(node)} can't be streamed: {unfit}.", unfit.sure) from None
+        except TooShort:
+            raise TooShort(place(node)) from None
 
     def _result(self, value: Value) -> Line:
         line = self._lines.get(value)
@@ -76,6 +87,11 @@ class Plan:
     def computed(self) -> list[Line]:
         """The signal, and what the operations compute."""
         return [self.signal, *(line for op in self.ops for line in op.results if line is not None)]
+
+    @functools.cached_property
+    def past(self) -> list[Line]:
+        """Of these, those of which something is kept."""
+        return [line for line in self.computed if line.keep]
 
     @functools.cached_property
     def all(self) -> list[Line]:
@@ -147,9 +163,9 @@ class Plan:
             if op.pattern is not None:
                 yield op.pattern, op.start
             for operand in op.operands:
-                if isinstance(operand, Line) and operand.root is not None:
-                    yield operand.pattern, op.begin
-                elif isinstance(operand, Steady) and operand.pattern is not None:
+                if (isinstance(operand, Line) and operand.root is not None) or (
+                    isinstance(operand, Steady) and operand.pattern is not None
+                ):
                     yield operand.pattern, op.begin
         if self.out.root is not None:
             yield self.out.pattern, self.first

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -169,7 +168,7 @@ class Block:
 
     def _cumulative(self, op: Op, x: jax.Array) -> jax.Array:
         line = op.result
-        past = self.state["past"][self.plan.computed.index(line)]
+        past = self.state["past"][self.plan.past.index(line)]
         last = lax.slice_in_dim(past, line.keep - 1, line.keep, axis=line.dim)
         return pieces.cumulative(op, last, x)
 
@@ -205,17 +204,17 @@ class Block:
 
     def _take(self, line: Line, new: jax.Array) -> None:
         """Puts new positions behind the past ones, and keeps the last of them."""
-        dim = line.dim
-        past = self.state["past"][len(self.kept["past"])]
-        parts = [past, new]
+        dim, parts = line.dim, [new]
+        if line.keep:
+            parts.insert(0, self.state["past"][len(self.kept["past"])])
         room = self.right[line] - new.shape[dim]
         if room > 0:
-            shape = [room if d == dim else n for d, n in enumerate(new.shape)]
-            parts.append(jnp.zeros(shape, new.dtype))
+            parts.append(jnp.zeros([room if d == dim else n for d, n in enumerate(new.shape)], new.dtype))
         whole = jnp.concatenate(parts, dim) if len(parts) > 1 else new
         self.arrays[line] = whole
-        moved = self.at(line.known, self.after) - self.at(line.known)
-        self.kept["past"].append(lax.dynamic_slice_in_dim(whole, moved, line.keep, dim))
+        if line.keep:
+            moved = self.at(line.known, self.after) - self.at(line.known)
+            self.kept["past"].append(lax.dynamic_slice_in_dim(whole, moved, line.keep, dim))
 
     def _out(self) -> tuple[jax.Array, jax.Array]:
         line, first = self.plan.out, self.plan.first
@@ -285,7 +284,9 @@ def _summed(x: jax.Array, index: Any, weight: Any, dim: int, to: int) -> jax.Arr
     if weight is None:
         return jnp.moveaxis(tap(0), dim, to)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    y = sum(tap(t).astype(wide) * _along(jnp.asarray(weight[:, t]), dim, x.ndim) for t in range(index.shape[1]))
+    y = sum(
+        tap(t).astype(wide) * _along(jnp.asarray(weight[:, t]), dim, x.ndim) for t in range(index.shape[1])
+    )
     return jnp.moveaxis(jnp.asarray(y), dim, to)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..graph import Graph, Value, trace
-from .stream_pattern import TooShort, Unaligned, Unfit
+from ..graph import Graph, trace
+from .stream_pattern import TooShort, Unaligned
 from .stream_plan import Plan
 
 _TRIES = 12
@@ -35,7 +35,12 @@ class Source:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wrt: int | None, axis: int
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wrt: int | None,
+        axis: int,
     ) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs
         graph = trace(fn, *args, **kwargs)
@@ -77,24 +82,29 @@ class Source:
         for more in self._steps():
             for length in (self.length, self.length + 8 * more):
                 try:
-                    period = self.between(length, more).period
-                except (Unaligned, TooShort):
-                    continue
-                except (ValueError, TypeError) as error:  # a step that is no whole period may be what is wrong
-                    why = error
+                    return self._settled(self.between(length, more).period)
+                except Unaligned:
                     break
-                return self._settled(period)
-        if why is not None:
-            raise why
-        raise ValueError(
+                except TooShort as short:
+                    why = ValueError(
+                        f"{short} can't be streamed: it does something else at every moment of a signal of "
+                        f"{length} samples, or near both of its ends at once. Is it local in time, give more."
+                    )
+                except (ValueError, TypeError) as error:
+                    if getattr(error, "sure", False):
+                        raise
+                    why = error  # what fn says itself, or a step that is no whole period
+                    break
+        raise why or ValueError(
             f"fn does not grow evenly with a signal of {self.length} samples; give one with a multiple of all "
             "strides together."
         )
 
     def _steps(self) -> list[int]:
+        """How much longer the second length may be, until it is by whole periods."""
         advances = {w.taps.advance for node, _ in self.graph.walk() for w in node.windows if w.taps}
         common = math.lcm(*(a for a in advances if a > 0))
-        return sorted({common * 2**k for k in range(_TRIES) if common * 2**k < 2**16} | {self.length})
+        return sorted({*(common * k for k in (1, 2, 3, 4, 8, 16, 32)), self.length})
 
     def _settled(self, period: int) -> Plan:
         length = self.length
