@@ -142,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     todo = [(net, chunk) for net in NETS if args.only in net.name for chunk in net.chunks]
     try:
         done = results.resume(args.out, machine.describe(_DTYPE))
-        todo = [(n, c) for n, c in todo if not results.measured(done, (f"{n.name}-{c}", "forward", _DTYPE), c)]
+        todo = [
+            (n, c) for n, c in todo if not results.measured(done, (f"{n.name}-{c}", "forward", _DTYPE), c)
+        ]
     except ValueError as error:
         sys.exit(str(error))
     with progress() as bar:

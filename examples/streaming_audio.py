@@ -28,7 +28,9 @@ from .common.figures import save
 
 RATE = 8000
 CHUNK = 160  # 20 ms
-_VOWELS = np.array([(730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410)])
+_VOWELS = np.array(
+    [(730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410)]
+)
 
 
 def speech(rng: np.random.Generator, seconds: float) -> np.ndarray:
@@ -160,7 +162,9 @@ def demo(
     stream = streaming(model, jax.ShapeDtypeStruct((1, CHUNK, 1), "float32"))
     streamed, load = hear(stream, dirty)
     whole = np.asarray(model(jnp.asarray(dirty)[None, :, None]))[0, :, 0]
-    print(f"latency {stream.latency} samples, {float(stream.latency) / RATE * 1e3:.1f} ms; {stream.period} a period")
+    print(
+        f"latency {stream.latency} samples, {float(stream.latency) / RATE * 1e3:.1f} ms; {stream.period} a period"
+    )
     print(f"computing takes {load:.2f} of the time the sound takes")
     print(f"streamed and whole differ by {np.abs(streamed - whole).max():.1e} at most")
     print(f"signal to noise: {_ratio(clean, dirty):.1f} dB in, {_ratio(clean, streamed):.1f} dB out")

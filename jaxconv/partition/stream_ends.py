@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 from ..geometry import SAME, Taps
 from .stream_lines import Line, Op, Place, place
 from .stream_pattern import Pattern
 
 _WHY = (
-    "{} can't be streamed: a border that is made of the signal, as reflection is, is wanted before that part of "
-    "the signal is known. Use another padding mode, or pad the signal itself."
+    "{} can't be streamed: a border that is made of the signal, as reflection is, is wanted before that part "
+    "of the signal is known. Use another padding mode, or pad the signal itself."
 )
 
 
@@ -49,12 +48,7 @@ def _check(
             raise ValueError(_WHY.format(where))
     for o, row in enumerate(pattern.left):
         if row.max() > o // pattern.period * pattern.advance + most:
-            samples = _first(lambda n, last=int(row.max()): known.value(n) > last)
-            seen = _first(lambda r, o=o: max(taps(r), default=-1) >= o)
+            samples = next(n for n in itertools.count() if known.value(n) > row.max())
+            seen = next(r for r in itertools.count() if max(taps(r), default=-1) >= o)
             if results.value(samples - 1) > seen:
                 raise ValueError(_WHY.format(where))
-
-
-def _first(holds: Callable[[int], bool]) -> int:
-    """The first number for which something holds that holds from there on."""
-    return next(n for n in itertools.count() if holds(n))

@@ -95,7 +95,8 @@ class Line:
     def pattern(self) -> Pattern:
         """That in which it consists of its root."""
         if self._pattern is None:
-            assert self.root is not None and self.rows is not None
+            assert self.root is not None
+            assert self.rows is not None
             both = zip(self.rows, self.root.sizes, strict=True)
             self._pattern = fit(*(Rows(index[:, None], size) for index, size in both))
         return self._pattern

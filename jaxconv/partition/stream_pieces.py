@@ -29,8 +29,8 @@ def plain(op: Op, operands: Sequence[Any], length: int) -> list[Any]:
     """Each moment on its own: the parameters that name sizes are those of a piece."""
     node = op.node
     line = next(o for o in op.operands if o is not None)
-    replaced = _SIZES.get(node.name, lambda *_: {})(node, line.dim, op.result.dim, length)
-    return apply(node, operands, **replaced)
+    resize = None if op.operands[0] is None and node.name == "gather" else _SIZES.get(node.name)
+    return apply(node, operands, **(resize(node, line.dim, op.result.dim, length) if resize else {}))
 
 
 def window(op: Op, operands: Sequence[Any], count: int, length: int) -> list[Any]:
@@ -64,15 +64,15 @@ def _put(values: Sequence[Any], at: int, value: Any) -> tuple[Any, ...]:
     return (*values[:at], value, *values[at + 1 :])
 
 
-def _reshape(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _reshape(node: Node, _: int, to: int, n: int) -> dict[str, Any]:
     return {"new_sizes": _put(node.params["new_sizes"], to, n)}
 
 
-def _broadcast(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _broadcast(node: Node, _: int, to: int, n: int) -> dict[str, Any]:
     return {"shape": _put(node.params["shape"], to, n)}
 
 
-def _slice(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _slice(node: Node, dim: int, _: int, n: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "start_indices": _put(node.params["start_indices"], dim, 0),
         "limit_indices": _put(node.params["limit_indices"], dim, n),
@@ -82,23 +82,24 @@ def _slice(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
     return found
 
 
-def _pad(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _pad(node: Node, dim: int, *_: int) -> dict[str, Any]:
     return {"padding_config": _put(node.params["padding_config"], dim, (0, 0, 0))}
 
 
-def _rev(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _rev(node: Node, dim: int, *_: int) -> dict[str, Any]:
     return {"dimensions": tuple(d for d in node.params["dimensions"] if d != dim)}
 
 
-def _sizes(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _sizes(node: Node, dim: int, _: int, n: int) -> dict[str, Any]:
     return {"slice_sizes": _put(node.params["slice_sizes"], dim, n)}
 
 
-def _batch(node: Node, dim: int, to: int, n: int) -> dict[str, Any]:
+def _batch(node: Node, dim: int, _: int, n: int) -> dict[str, Any]:
+    assert dim == 0  # as axis_of has seen
     return {"spec": dataclasses.replace(node.params["spec"], batch=n)}
 
 
-_SIZES: dict[str, Callable[[Node, int, int, int], dict[str, Any]]] = {
+_SIZES: dict[str, Callable[..., dict[str, Any]]] = {
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
     "slice": _slice,

@@ -14,8 +14,9 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from . import stream_ends
 from .stream_lines import Line, Op, Place, Steady, check_growing, known, place, whole
-from .stream_nodes import Reader, read
+from .stream_nodes import read
 from .stream_pattern import Pattern, TooShort, Unfit
+from .stream_reader import Reader
 
 
 class Refused(ValueError):
