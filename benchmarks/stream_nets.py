@@ -44,7 +44,7 @@ class HiFiGAN(nnx.Module):
         x = self.first(x)
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             x = up(jax.nn.leaky_relu(x, 0.1))
-            x = sum(block(x) for block in blocks) / len(blocks)
+            x = jnp.mean(jnp.stack([block(x) for block in blocks]), 0)
         return jnp.tanh(self.last(jax.nn.leaky_relu(x)))
 
 
@@ -63,7 +63,7 @@ class _Residual(nnx.Module):
 
 
 class EnCodec(linen.Module):
-    """A codec without its quantiser: strided convolutions down to frames, transposed ones back up, all causal.
+    """A codec less its quantiser: strided convolutions down to frames, transposed ones back up, all causal.
 
     Défossez et al.: High fidelity neural audio compression. 2022, arXiv:2210.13438.
 

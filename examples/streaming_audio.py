@@ -2,8 +2,8 @@
 
 A small mask network (Luo, Mesgarani: Conv-TasNet, doi:10.1109/TASLP.2019.2915167, with few layers) learns it
 from sound that is made here: syllables of a glottal pulse train through vowel resonances, consonants of
-filtered noise, in white noise and mains hum. Then a sentence, or a WAV file of yours, goes through it 20 ms at
-a time, as from a microphone, and what comes out is written, drawn and compared with the whole signal's result.
+filtered noise, in white noise and mains hum. Then other such sound, or a WAV file of yours, goes through it
+20 ms at a time, as from a microphone; what comes out is written, drawn and compared with the whole's result.
 """
 
 import sys
@@ -19,6 +19,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 from scipy import signal
 from scipy.io import wavfile
+from scipy.signal import windows
 
 import jaxconv
 from jaxconv.partition import Stream, streaming
@@ -51,14 +52,14 @@ def _vowel(rng: np.random.Generator, pitch: float) -> np.ndarray:
     for centre, width in zip(_VOWELS[rng.integers(len(_VOWELS))], (80, 110, 160), strict=True):
         radius = np.exp(-np.pi * width / RATE)
         y = signal.lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * centre / RATE), radius**2], y)
-    return signal.windows.tukey(n, 0.3) * y / (y.std() + 1e-9)
+    return windows.tukey(n, 0.3) * y / (np.std(y) + 1e-9)
 
 
 def _consonant(rng: np.random.Generator) -> np.ndarray:
     n = int(RATE * rng.uniform(0.02, 0.08))
     low = rng.uniform(1200, 2500)
     band = signal.butter(2, [low, low + 1200], "band", fs=RATE, output="sos")
-    return 0.5 * signal.windows.tukey(n, 0.5) * signal.sosfilt(band, rng.normal(size=n)) * rng.uniform(0.5, 2)
+    return 0.5 * windows.tukey(n, 0.5) * signal.sosfilt(band, rng.normal(size=n)) * rng.uniform(0.5, 2)
 
 
 def noisy(rng: np.random.Generator, clean: np.ndarray) -> np.ndarray:
@@ -119,12 +120,12 @@ def train(model: Masker, rng: np.random.Generator, *, steps: int, batch: int, se
     for _ in range(steps):
         clean = pool[rng.integers(len(pool), size=batch)]
         dirty = np.stack([noisy(rng, one) for one in clean])
-        losses.append(step(model, optimiser, dirty[..., None], clean[..., None]))
+        losses.append(step(model, optimiser, jnp.asarray(dirty[..., None]), jnp.asarray(clean[..., None])))
     return float(np.mean(losses[-max(steps // 10, 1) :]))
 
 
 def hear(stream: Stream, x: np.ndarray) -> tuple[np.ndarray, float]:
-    """A signal through a stream, chunk by chunk; what came out, and seconds of computing for a second of it."""
+    """What comes out if a signal goes in chunk by chunk, and seconds of computing for a second of it."""
     chunks = [x[None, start : start + CHUNK, None] for start in range(0, len(x), CHUNK)]
     state = stream.init()
     stream.feed(state, chunks[0])  # compiled
@@ -162,9 +163,7 @@ def demo(
     stream = streaming(model, jax.ShapeDtypeStruct((1, CHUNK, 1), "float32"))
     streamed, load = hear(stream, dirty)
     whole = np.asarray(model(jnp.asarray(dirty)[None, :, None]))[0, :, 0]
-    print(
-        f"latency {stream.latency} samples, {float(stream.latency) / RATE * 1e3:.1f} ms; {stream.period} a period"
-    )
+    print(f"latency {stream.latency} samples, {float(stream.latency) / RATE * 1e3:.1f} ms")
     print(f"computing takes {load:.2f} of the time the sound takes")
     print(f"streamed and whole differ by {np.abs(streamed - whole).max():.1e} at most")
     print(f"signal to noise: {_ratio(clean, dirty):.1f} dB in, {_ratio(clean, streamed):.1f} dB out")

@@ -1,4 +1,4 @@
-"""Random networks along time, and what a stream has to give: found by running the function on whole signals."""
+"""Random networks along time, and what a stream has to give, found by running functions on whole signals."""
 
 from collections.abc import Callable, Iterator
 

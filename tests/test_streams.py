@@ -1,4 +1,4 @@
-"""Streams: chunk by chunk the same as the function of the whole signal, and each result as soon as it is known."""
+"""Streams: chunk by chunk what the function gives of the whole signal, each result as soon as it is known."""
 
 import re
 from fractions import Fraction
@@ -22,6 +22,10 @@ TAPS = 64  # the longest sum that is compared, times the layers of a net
 def kernel(*shape: int) -> jax.Array:
     drawn = np.random.default_rng(shape).normal(size=shape)
     return jnp.asarray(drawn / np.sqrt(np.prod(shape[:-1])), jnp.float32)
+
+
+def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
 
 
 def shaped(*shape: int, dtype="float32") -> jax.ShapeDtypeStruct:
@@ -88,7 +92,7 @@ def test_layers(name: str, rng: np.random.Generator) -> None:
     fn, rate, latency = LAYERS[name]
     fn = jax.jit(fn)
     stream = streaming(fn, shaped(1, 12, 2), block=5)
-    x = np.float32(rng.normal(size=(1, 24, 2)))
+    x = drawn(rng, 1, 24, 2)
     assert_close(joined(stream, x, rng), fn(x), contraction=TAPS)
     assert (stream.rate, stream.latency) == (rate, latency)
     for samples in range(1, 16):
@@ -102,7 +106,7 @@ def test_layers(name: str, rng: np.random.Generator) -> None:
 def test_random_nets(seed: int, rng: np.random.Generator) -> None:
     fn = jax.jit(net(seed))
     stream = streaming(fn, shaped(2, 24, 4), block=7)
-    x = np.float32(rng.normal(size=(2, 24 + 3 * stream.period, 4)))
+    x = drawn(rng, 2, 24 + 3 * stream.period, 4)
     assert_close(joined(stream, x, rng), fn(x), contraction=5 * TAPS)
     if stream.period == 1:  # otherwise with a period at most
         assert stream.ready(24) == min(known(fn, x, 1, 1, 24), same(fn(x), fn(x[:, :24])))
@@ -161,7 +165,7 @@ def test_nets(name: str, rng: np.random.Generator) -> None:
     stream = streaming(fn, shaped(*shape), axis=axis, block=8)
     assert stream.latency == latency
     length = shape[axis] + 3 * stream.period
-    x = np.float32(rng.normal(size=(*shape[:axis], length, *shape[axis + 1 :])))
+    x = drawn(rng, *shape[:axis], length, *shape[axis + 1 :])
     whole = equinox.filter_jit(lambda x: fn(x))
     assert_close(joined(stream, x, rng), whole(x), contraction=6 * TAPS)
     assert all(stream.ready(n) <= known(whole, x, axis, stream.out_axis, n) for n in range(1, 12, 2))
@@ -169,7 +173,10 @@ def test_nets(name: str, rng: np.random.Generator) -> None:
 
 def test_bfloat16(rng: np.random.Generator) -> None:
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16) if isinstance(a, jax.Array) else a, WAVENET)
-    fn = lambda x: wavenet(params, x)
+
+    def fn(x):
+        return wavenet(params, x)
+
     stream = streaming(fn, shaped(1, 32, 1, dtype="bfloat16"), block=8)
     x = np.asarray(jnp.asarray(rng.normal(size=(1, 40, 1)), jnp.bfloat16))
     y = joined(stream, x, rng)
@@ -184,7 +191,7 @@ def listened(x: jax.Array) -> jax.Array:
 def test_listeners_each_at_its_own_position(rng: np.random.Generator) -> None:
     stream = streaming(listened, shaped(1, 8, 2))
     counts = np.array([[5, 0, 3, 5], [0, 1, 5, 2], [5, 5, 4, 5]])  # of rounds, for each listener
-    x = np.float32(rng.normal(size=(3, 4, 1, 5, 2)))
+    x = drawn(rng, 3, 4, 1, 5, 2)
     states = jax.tree.map(lambda a: jnp.stack([a] * 3), stream.init())
     found: list[list[np.ndarray]] = [[], [], []]
     step = jax.jit(jax.vmap(stream.step))
@@ -205,7 +212,7 @@ def test_a_saved_state_goes_on(tmp_path, rng: np.random.Generator) -> None:
     import orbax.checkpoint
 
     stream = streaming(listened, shaped(1, 8, 2))
-    x = np.float32(rng.normal(size=(1, 30, 2)))
+    x = drawn(rng, 1, 30, 2)
     state, first = stream.feed(stream.init(), x[:, :11])
     leaves, tree = jax.tree.flatten(state)
     np.savez(tmp_path / "state.npz", *leaves)
@@ -216,16 +223,17 @@ def test_a_saved_state_goes_on(tmp_path, rng: np.random.Generator) -> None:
     with np.load(tmp_path / "state.npz") as file:
         loaded = jax.tree.unflatten(tree, [jnp.asarray(file[f"arr_{i}"]) for i in range(len(leaves))])
     rest = []
-    for state in (state, loaded, restored):
-        state, second = stream.feed(state, x[:, 11:])
-        rest.append(np.concatenate([second, stream.finish(state)], 1))
-    assert np.array_equal(rest[0], rest[1]) and np.array_equal(rest[0], rest[2])
+    for saved in (state, loaded, restored):
+        last, second = stream.feed(saved, x[:, 11:])
+        rest.append(np.concatenate([second, stream.finish(last)], 1))
+    assert np.array_equal(rest[0], rest[1])
+    assert np.array_equal(rest[0], rest[2])
     assert_close(np.concatenate([first, rest[0]], 1), listened(x), contraction=TAPS)
 
 
 def test_a_long_signal_needs_no_larger_numbers(rng: np.random.Generator) -> None:
     stream = streaming(listened, shaped(1, 8, 2))
-    x = np.float32(rng.normal(size=(1, 4000, 2)))
+    x = drawn(rng, 1, 4000, 2)
 
     def step(state, chunk):
         state, y, ready = stream.step(state, chunk)
@@ -300,19 +308,19 @@ def test_a_layer_is_named() -> None:
 
     model = Squeezed()
     variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 2)))
-    with pytest.raises(ValueError, match="in Squeezed/statistics .*whole signal"):
+    with pytest.raises(ValueError, match=r"in Squeezed/statistics .*whole signal"):
         streaming(lambda x: model.apply(variables, x), shaped(1, 8, 2))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s: streaming(listened, shaped(1, 8, 2), axis=3), "axis=3 is no dimension"),
-        (lambda s: streaming(listened, shaped(1, 0, 2)), "no samples along axis=1"),
-        (lambda s: streaming(listened, shaped(1, 8, 2), block=0), "block=0 must be at least 1"),
-        (lambda s: streaming(lambda x: (x, x), shaped(1, 8, 2)), "2 results; wanted one"),
-        (lambda s: streaming(lambda x: jnp.ones(3), shaped(1, 8, 2)), "does not depend on the signal"),
-        (lambda s: streaming(lambda p, x: p * x, shaped(2), shaped(1, 8, 2)), "only the signal may be"),
+        (lambda _: streaming(listened, shaped(1, 8, 2), axis=3), "axis=3 is no dimension"),
+        (lambda _: streaming(listened, shaped(1, 0, 2)), "no samples along axis=1"),
+        (lambda _: streaming(listened, shaped(1, 8, 2), block=0), "block=0 must be at least 1"),
+        (lambda _: streaming(lambda x: (x, x), shaped(1, 8, 2)), "2 results; wanted one"),
+        (lambda _: streaming(lambda _: jnp.ones(3), shaped(1, 8, 2)), "does not depend on the signal"),
+        (lambda _: streaming(lambda p, x: p * x, shaped(2), shaped(1, 8, 2)), "only the signal may be"),
         (lambda s: s.step(s.init(), jnp.ones((2, 4, 2))), r"shape \(2, 4, 2\) .* wanted \(1, any, 2\)"),
         (lambda s: s.feed(s.init(), np.ones((1, 4, 2), int)), "dtype int"),
         (lambda s: s.step(s.init(), jnp.ones((1, 4, 2)), 5), "count=5"),
@@ -326,7 +334,10 @@ def test_mistakes(call, message: str) -> None:
 
 def test_lengths_that_are_padded_otherwise() -> None:
     """Of an odd signal SAME pads both sides, of an even one the right side only."""
-    fn = lambda x: jaxconv.conv(x, K3, stride=2, padding="SAME")
+
+    def fn(x):
+        return jaxconv.conv(x, K3, stride=2, padding="SAME")
+
     stream = streaming(fn, shaped(1, 8, 2))
     state, _ = stream.feed(stream.init(), jnp.ones((1, 9, 2)))
     with pytest.raises(ValueError, match="pads a signal of 9 samples otherwise"):
@@ -338,7 +349,7 @@ def test_lengths_that_are_padded_otherwise() -> None:
 def test_every_length_if_padding_is_a_number(rng: np.random.Generator) -> None:
     stream = streaming(listened, shaped(1, 8, 2), block=4)
     for length in (2, 3, 7, 9):
-        x = np.float32(rng.normal(size=(1, length, 2)))
+        x = drawn(rng, 1, length, 2)
         assert_close(joined(stream, x, rng), listened(x), contraction=TAPS)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .stream_plan import Plan
 from .stream_run import ENDLESS, Block, State, still
@@ -102,14 +103,14 @@ class Stream:
         """
         ends, rest = self._ends(state["samples"])
         _, y, count = self._run(state, self._silence(rest), rest, ends)
-        if isinstance(count, jax.core.Tracer):
+        if isinstance(count, Tracer):
             least = min(self._plan.settled, self._plan.signal.sizes[0])
             count = jnp.where(state["samples"] < least, -1, count)
         return y, count
 
     def _ends(self, n: Any) -> tuple[Any, int]:
         """How many positions all arrays have if the signal has ended, and how many samples to go on for."""
-        plan, traced = self._plan, isinstance(n, jax.core.Tracer)
+        plan, traced = self._plan, isinstance(n, Tracer)
         if traced and self.period > _MOST_KINDS:
             raise ValueError(
                 f"flush under jit looks at all of period={self.period} lengths; call it outside."
@@ -177,8 +178,8 @@ class Stream:
         if not same or jnp.result_type(chunk) != dtype:
             wanted = ", ".join("any" if d == self.axis else str(n) for d, n in enumerate(shape))
             raise ValueError(
-                f"a chunk has shape {given} and dtype {jnp.result_type(chunk)}; wanted ({wanted}) and {dtype}. "
-                "For several signals at positions of their own use jax.vmap."
+                f"a chunk has shape {given} and dtype {jnp.result_type(chunk)}; wanted ({wanted}) and "
+                f"{dtype}. For several signals at positions of their own use jax.vmap."
             )
         return chunk
 
@@ -214,7 +215,7 @@ def streaming(
     """Makes a stream of a function of a signal: chunk by chunk it gives what the function gives of the whole.
 
     Everything is read off the function's jaxpr for two lengths: which past positions each layer has to keep,
-    what is known when, and what stands before the first sample and behind the last. Nothing is computed twice.
+    what is known when, what stands before the first sample and behind the last. Nothing is computed twice.
     What can't be known from the past and a bounded future is refused, with the layer's name.
 
     Args:

@@ -59,7 +59,7 @@ def _gather(node: Node, reader: Reader) -> list[Op]:
 
 
 def _reduce(node: Node, reader: Reader) -> list[Op]:
-    axes = node.params.get("axes", node.params.get("dimensions"))
+    axes = node.params.get("axes", node.params.get("dimensions", ()))
     if any(reader.lines[v].dim in axes for v in node.operands if v in reader.lines):
         raise Unfit("it takes in the whole signal")
     return _plain(node, reader)

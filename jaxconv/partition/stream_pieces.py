@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
 from ..geometry import Axis
 from ..graph import Node
@@ -129,7 +130,7 @@ def scan(
     op: Op, consts: Sequence[Any], carry: Sequence[Any], pieces: Sequence[Any], live: jax.Array
 ) -> tuple[list[Any], list[Any]]:
     """The rounds of a loop for which `live` says so, and the carry after them."""
-    body = jax.extend.core.jaxpr_as_fun(op.node.params["jaxpr"])
+    body = jaxpr_as_fun(op.node.params["jaxpr"])
 
     def step(carry: Any, now: Any) -> Any:
         on, *slices = now

@@ -36,8 +36,8 @@ class Reader:
 
     def numbers(self, value: Value) -> tuple[np.ndarray, np.ndarray] | None:
         """A value in both traces, if shapes alone decide it."""
-        both = self.known(value), self.known(self.twins[value])
-        return None if both[0] is None or both[1] is None else both
+        one, other = self.known(value), self.known(self.twins[value])
+        return None if one is None or other is None else (one, other)
 
     def growing(self, value: Value) -> int | None:
         """The dimension that is longer in the longer trace; None if there is none."""

@@ -249,7 +249,7 @@ def _along(vector: jax.Array, dim: int, ndim: int) -> jax.Array:
 
 
 def _room(plan: Plan, capacity: int) -> dict[Line, int]:
-    """How many new positions each computed line has, those included that are looked at before they are known."""
+    """How many positions each computed line has in a block, those that are looked at too early included."""
     right = {line: more(line.known, capacity) for line in plan.computed}
     for line, start, length in plan.views(capacity):
         right[line] = max(right[line], int((start.at + length - line.known.at).max()))

@@ -96,8 +96,8 @@ class Source:
                     why = error  # what fn says itself, or a step that is no whole period
                     break
         raise why or ValueError(
-            f"fn does not grow evenly with a signal of {self.length} samples; give one with a multiple of all "
-            "strides together."
+            f"fn does not grow evenly with a signal of {self.length} samples; give one with a multiple of "
+            "all strides together."
         )
 
     def _steps(self) -> list[int]:
