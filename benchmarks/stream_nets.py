@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class HiFiGAN(nnx.Module):
         x = self.first(x)
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             x = up(jax.nn.leaky_relu(x, 0.1))
-            x = jnp.mean(jnp.stack([block(x) for block in blocks]), 0)
+            x = functools.reduce(jnp.add, [block(x) for block in blocks]) / len(blocks)
         return jnp.tanh(self.last(jax.nn.leaky_relu(x)))
 
 

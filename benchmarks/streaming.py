@@ -2,7 +2,7 @@
 
 Three networks for sound hear a chunk at a time. `stream` is one step of `jaxconv.partition.streaming`;
 `stock` is what one does without: the network on the receptive field of the chunk's results, the last of which
-count; `whole` is the network on a second of the signal, its time divided by the number of chunks in it, which
+count; `whole` is the network on one second of signal, its time divided by the number of chunks in it, which
 no program can have that answers chunk by chunk. The lines are those of benchmarks.run. A table goes beside the
 file: seconds of computing for each second of the signal.
 """
@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxconv
 from jaxconv.partition import Stream, streaming
 
 from . import machine, results
@@ -35,10 +34,13 @@ _DTYPE = "float32"
 _SAME = 1e-4  # of the largest result: two programs for the same sums
 
 
-def window(net: Net, fn: Callable[[jax.Array], jax.Array], stream: Stream, chunk: int) -> int:
-    """Samples that the results of a chunk see, in whole periods."""
-    [field] = jaxconv.receptive_field(fn, jax.ShapeDtypeStruct(net.shape, _DTYPE))
-    return -(-(field.size - 1 + chunk) // stream.period) * stream.period
+def window(fn: Callable[[jax.Array], jax.Array], x: jax.Array, stream: Stream, chunk: int) -> int:
+    """Samples that the results of a chunk see, in whole periods: those where the gradient is not zero."""
+    middle = x.shape[1] // 2 // stream.period * stream.period
+    first = int(middle * stream.rate)
+    results = slice(first, first + max(int(chunk * stream.rate), 1))
+    seen = np.flatnonzero(jax.jit(jax.grad(lambda x: fn(x)[:, results].sum()))(x)[0].any(-1))
+    return -(-int(seen[-1] - seen[0] + 1) // stream.period) * stream.period
 
 
 def programs(
@@ -46,8 +48,9 @@ def programs(
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, Any]], int]:
     """The contenders, facts about them, and the chunks in a second, after all have been seen to agree."""
     stream = streaming(fn, jax.ShapeDtypeStruct(net.shape, _DTYPE))
-    seen, rest = window(net, fn, stream, chunk), net.shape[1] // chunk * chunk
+    rest = net.shape[1] // chunk * chunk
     x = jnp.asarray(np.random.default_rng(0).standard_normal(net.shape, np.float32)[:, :rest])
+    seen = window(fn, x, stream, chunk)
     step, whole = jax.jit(stream.step), jax.jit(fn)
     state, outputs = stream.init(), []
     for start in range(0, rest, chunk):
