@@ -58,7 +58,7 @@ def programs(
         outputs.append(np.asarray(y)[:, : int(count)])
     wanted, got = np.asarray(whole(x)), np.concatenate(outputs, 1)
     error = np.abs(got - wanted[:, : got.shape[1]]).max() / np.abs(wanted).max()
-    if error > _SAME:
+    if not error <= _SAME:
         raise ValueError(f"{net.name} streamed differs by {error:.1e}")
     last = x[:, -min(seen, rest) :]
     piece, settled = x[:, -chunk:], state
