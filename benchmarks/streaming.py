@@ -2,8 +2,8 @@
 
 Three networks for sound hear a chunk at a time. `stream` is one step of `jaxconv.partition.streaming`;
 `stock` is what one does without: the network on the receptive field of the chunk's results, the last of which
-count; `whole` is the network on one second of signal, its time divided by the number of chunks in it, which
-no program can have that answers chunk by chunk. The lines are those of benchmarks.run. A table goes beside the
+count; `whole` is the network on one second of signal, its time divided by the number of chunks, which no
+program can have that answers chunk by chunk. The lines are those of benchmarks.run. A table goes beside the
 file: seconds of computing for each second of the signal.
 """
 

@@ -141,7 +141,7 @@ class Plan:
         return line.known
 
     def _certain(self, line: Line, place: Place) -> Place:
-        """Less what is left out if the signal ends now, as transposed convolutions crop their last results."""
+        """Less what is left out if the signal ends now: transposed convolutions may crop what is last."""
         return place + -max(0, place.value(self.signal.sizes[0]) - line.sizes[0])
 
     def views(self, capacity: int) -> Iterator[tuple[Line, Place, int]]:
