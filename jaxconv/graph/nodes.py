@@ -153,6 +153,25 @@ class Node:
         return f"{self.op} {self.name} {sides[0]} -> {sides[1]}{where}"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Custom:
+    """A call with derivatives of its own, as `jax.nn.relu` is one; it was opened, and its nodes are the graph's.
+
+    Attributes:
+      equation: of the jaxpr: `custom_jvp_call` or `custom_vjp_call`.
+      start: the first of its nodes.
+      stop: the first after them.
+      operands: in the primitive's order.
+      results: likewise.
+    """
+
+    equation: Any
+    start: int
+    stop: int
+    operands: tuple[Value, ...]
+    results: tuple[Value, ...]
+
+
 @dataclasses.dataclass(eq=False)
 class Graph:
     """A function; print it.
@@ -162,12 +181,14 @@ class Graph:
       nodes: in an order in which each comes after what it needs.
       outputs: its results, flat.
       tree: of the outputs.
+      customs: which nodes stand for calls with derivatives of their own, inner calls before outer ones.
     """
 
     inputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
     tree: Any = None
+    customs: tuple[Custom, ...] = ()
 
     def walk(self, count: int = 1) -> Iterator[tuple[Node, int]]:
         """All nodes, those of bodies included, and how often each is computed.

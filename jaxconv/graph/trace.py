@@ -16,7 +16,7 @@ from jax.extend import core
 
 from .kinds import op_of
 from .names import Place, closed_over, path_name
-from .nodes import Graph, Node, Parts, Value
+from .nodes import Custom, Graph, Node, Parts, Value
 from .origins import complete
 from .windows import windows_of
 
@@ -76,6 +76,7 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
         tuple(builder.nodes),
         tuple(outputs),
         jax.tree_util.tree_structure(shapes),
+        tuple(builder.customs),
     )
     complete(graph)
     return graph
@@ -110,6 +111,7 @@ class _Builder:
     def __init__(self, names: dict[int, str], constants: dict[int, Value] | None = None) -> None:
         self.names = names
         self.nodes: list[Node] = []
+        self.customs: list[Custom] = []
         self.constants: dict[int, Value] = {} if constants is None else constants
 
     def run(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Value], place: Place) -> list[Value]:
@@ -137,7 +139,13 @@ class _Builder:
         place, op = outer.of(equation.source_info), op_of(equation.primitive.name)
         called = _called(equation)
         if op == "opaque" and called is not None:
-            return self.run(called.jaxpr, called.consts, operands, place)
+            start = len(self.nodes)
+            opened = self.run(called.jaxpr, called.consts, operands, place)
+            if equation.primitive.name.startswith("custom_"):
+                self.customs.append(
+                    Custom(equation, start, len(self.nodes), tuple(operands), tuple(opened))
+                )
+            return opened
         node = Node(
             op,
             equation,
@@ -168,7 +176,7 @@ class _Builder:
             for v, outer in zip(closed.jaxpr.invars, outers, strict=True)
         ]
         outputs = inner.run(closed.jaxpr, closed.consts, inputs, place)
-        return Graph(tuple(inputs), tuple(inner.nodes), tuple(outputs))
+        return Graph(tuple(inputs), tuple(inner.nodes), tuple(outputs), customs=tuple(inner.customs))
 
 
 def _literal(atom: Any) -> Value:

@@ -1,0 +1,8 @@
+"""Structural pruning: channels are removed for good, from any function of arrays, groups included.
+
+`prune` makes a `Pruned`: smaller parameters, what was kept, and the function that takes them.
+"""
+
+from .channels import Channels as Channels
+from .prune import prune as prune
+from .pruned import Pruned as Pruned
