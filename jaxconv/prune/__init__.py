@@ -4,5 +4,8 @@
 """
 
 from .channels import Channels as Channels
+from .files import load as load
 from .prune import prune as prune
 from .pruned import Pruned as Pruned
+from .report import Report as Report
+from .select import schedule as schedule

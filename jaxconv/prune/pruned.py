@@ -106,6 +106,22 @@ class Pruned:
 
         return applied
 
+    def with_params(self, params: Any) -> Pruned:
+        """The same with other values, as trained ones; a model that is a pytree will do.
+
+        Args:
+          params: like `self.params`.
+
+        Returns:
+          A new one.
+
+        Raises:
+          ValueError: for another number of leaves.
+        """
+        leaves = jax.tree_util.tree_leaves(params)
+        _check_count(self.subject, leaves)
+        return dataclasses.replace(self, params=jax.tree_util.tree_unflatten(self.subject.tree, leaves))
+
     def expand(self, params: Any = None) -> Any:
         """Parameters for the original network: the same values, and zeros for what was removed.
 
@@ -195,9 +211,9 @@ def cut_leaf(name: str, leaf: Any, masks: Masks, folds: Mapping[str, Fold]) -> A
 
 def make(
     subject: Subject, leaves: Sequence[Any], cut: Cut, values: Mapping[int, Value], strategy: Strategy,
-    kept_whole: Mapping[str, str],
+    kept_whole: Mapping[str, str], small: Mapping[str, Any] | None = None,
 ) -> Pruned:  # fmt: skip
-    """From a cut of the subject's graph, and the original parameters."""
+    """From a cut of the subject's graph, and the original parameters, or `small` ones by name."""
     names = {v: subject.names[i] for i, v in values.items()}
     masks = {names[v]: cut.masks(v) for v in values.values() if cut.shape(v) != v.shape}
     folds = {
@@ -205,7 +221,10 @@ def make(
         for r in cut.coupling.regrouped.values()
         if not ((full := cut.mask(r.full)).all() and (part := cut.mask(r.part)).all())
     }
-    cuts = [cut_leaf(n, leaf, masks, folds) for n, leaf in zip(subject.names, leaves, strict=True)]
+    cuts = [
+        small.get(n, leaf) if small is not None else cut_leaf(n, leaf, masks, folds)
+        for n, leaf in zip(subject.names, leaves, strict=True)
+    ]
     params = jax.tree_util.tree_unflatten(subject.tree, cuts)
     config = _config(subject, cut, masks, strategy)
     return Pruned(params, config, subject, masks, folds, strategy, kept_whole)
@@ -245,12 +264,8 @@ def sizes_of(cut: Cut, node: Node) -> dict[str, list[int]]:
 
 
 def _apply(pruned: Pruned, subject: Subject, params: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    leaves, tree = jax.tree_util.tree_flatten(params)
-    if len(leaves) != len(subject.leaves):
-        raise ValueError(
-            f"params has {len(leaves)} leaves, the pruned network has {len(subject.leaves)}: {tree} is not "
-            "like pruned.params."
-        )
+    leaves = jax.tree_util.tree_leaves(params)
+    _check_count(subject, leaves)
     cut = _cut_for(pruned, subject, args, kwargs)
     whole = jax.tree_util.tree_unflatten(subject.tree, leaves)
     fn, given = subject.call(leaves, args) if subject.fn is None else (subject.fn, None)
@@ -266,6 +281,14 @@ def _apply(pruned: Pruned, subject: Subject, params: Any, args: Sequence[Any], k
             )
     outputs = evaluate(cut, dict(zip(inputs, arrays, strict=True)))
     return jax.tree_util.tree_unflatten(cut.coupling.graph.tree, outputs)
+
+
+def _check_count(subject: Subject, leaves: Sequence[Any]) -> None:
+    if len(leaves) != len(subject.leaves):
+        raise ValueError(
+            f"params has {len(leaves)} leaves, the pruned network has {len(subject.leaves)}; hand over what is "
+            "like pruned.params."
+        )
 
 
 def _expected(pruned: Pruned, cut: Cut, value: Value) -> tuple[int, ...]:

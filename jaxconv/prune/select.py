@@ -23,14 +23,12 @@ class Choice:
       global_pruning: whether the ratio is one of all channels together, the least important ones of the network.
       most: no layer loses a larger share than this.
       round_to: the number of channels that is kept is a multiple of this where the layer has as many.
-      ignore: patterns of layers whose channels stay.
     """
 
     ratio: Ratio
     global_pruning: bool
     most: float
     round_to: int
-    ignore: tuple[str, ...]
 
     def __post_init__(self) -> None:
         """Refuses shares that are none."""
@@ -108,3 +106,25 @@ def _least(c: Channels, s: np.ndarray, gone: int) -> np.ndarray:
     names = np.unique(c.blocks)
     share = gone // len(names)
     return np.concatenate([order[c.blocks[order] == b][:share] for b in names])
+
+
+def schedule(ratio: float, steps: int) -> list[float]:
+    """Ratios for pruning in steps with training in between, each counted from the original.
+
+    Args:
+      ratio: the last one.
+      steps: how many.
+
+    Returns:
+      The ratios, equally far apart.
+
+    Raises:
+      ValueError: for less than one step.
+
+    Example:
+      >>> schedule(0.6, 3)
+      [0.2, 0.4, 0.6]
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
+    return [ratio * i / steps for i in range(1, steps + 1)]
