@@ -14,6 +14,7 @@ from .reshaped import Relation, relations, settle
 
 Strategy = Literal["same", "groups", "regroup"]
 Dims = tuple[Ints, ...]
+_FORM = {"elementwise", "reshape", "transpose"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Coupling:
       graph: the function.
       weights: the inputs that may be cut; other arguments are data.
       strategy: what becomes of grouped convolutions.
-      masks: where it is known already which positions of `weights` stay; outputs may shrink then.
+      open_ended: whether results may shrink.
 
     Attributes:
       labels: the union-find.
@@ -61,9 +62,9 @@ class Coupling:
         self.made: list[tuple[Node, Ints]] = []
         self.relations: list[Relation] = []
         self._of: dict[Value, Dims] = {}
-        cut = set(weights)
+        self._weights = set(weights)
         for value in graph.inputs:
-            free = value in cut or value.kind == "constant"
+            free = value in self._weights or value.kind == "constant"
             self._of[value] = self.fresh(value.shape) if free else self.none(value.shape)
         for node in graph.nodes:
             RULES.get(node.op, shut)(self, node)
@@ -82,6 +83,12 @@ class Coupling:
         """Sets them."""
         assert tuple(map(len, dims)) == value.shape
         self._of[value] = tuple(dims)
+
+    def is_weight(self, value: Value) -> bool:
+        """Whether it is a parameter, apart from its form."""
+        while value.node is not None and value.node.op in _FORM and len(value.node.operands) == 1:
+            value = value.node.operands[0]
+        return value in self._weights
 
     def fresh(self, shape: Sequence[int]) -> Dims:
         """Labels that nothing is known of."""

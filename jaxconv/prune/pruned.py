@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from ..graph import Node, Value
 from .coupling import Strategy
 from .cut import Cut, evaluate
-from .grouped import cover, regrouped, spread
+from .grouped import cover, form, regrouped, spread
 from .labels import Ints
 from .rebind import groups_left
 from .subject import Subject, flat_arrays, is_array
@@ -150,8 +151,9 @@ class Pruned:
             return jax.numpy.asarray(spread(np.asarray(leaf), f.full, f.part, f.groups, f.dims))
         if name not in self.masks:
             return leaf
-        at = np.ix_(*(np.flatnonzero(mask) for mask in self.masks[name]))
-        return jax.numpy.zeros(form.shape, form.dtype).at[at].set(leaf)
+        whole = np.zeros(form.shape, form.dtype)
+        whole[np.ix_(*self.masks[name])] = leaf
+        return jax.numpy.asarray(whole)
 
     @property
     def model(self) -> Any:
@@ -201,12 +203,10 @@ def cut_leaf(name: str, leaf: Any, masks: Masks, folds: Mapping[str, Fold]) -> A
     """What is left of one parameter."""
     if name in folds:
         f = folds[name]
-        leaf = jax.numpy.asarray(regrouped(np.asarray(leaf), f.full, f.part, f.groups, f.dims))
+        return jax.numpy.asarray(regrouped(np.asarray(leaf), f.full, f.part, f.groups, f.dims))
+    if name not in masks:
         return leaf
-    for d, mask in enumerate(masks.get(name, ())):
-        if not mask.all():
-            leaf = leaf.take(np.flatnonzero(mask), d)
-    return leaf
+    return jax.numpy.asarray(np.asarray(leaf)[np.ix_(*masks[name])])
 
 
 def make(
@@ -232,9 +232,9 @@ def make(
 
 def _config(subject: Subject, cut: Cut, masks: Masks, strategy: Strategy) -> dict[str, Any]:
     layers: dict[str, dict[str, list[int]]] = {}
-    for node, _ in cut.coupling.made:
+    for node, made in cut.coupling.made:
         if node.layer and node.layer not in layers:
-            layers[node.layer] = sizes_of(cut, node)
+            layers[node.layer] = {**_into(cut, node), "out": [len(made), int(cut.mask(made).sum())]}
     kept = {
         name: {str(d): np.flatnonzero(m).tolist() for d, m in enumerate(ms) if not m.all()}
         for name, ms in masks.items()
@@ -243,24 +243,16 @@ def _config(subject: Subject, cut: Cut, masks: Masks, strategy: Strategy) -> dic
     return {"strategy": strategy, "layers": layers, "kept": kept, "original": shapes}
 
 
-def sizes_of(cut: Cut, node: Node) -> dict[str, list[int]]:
-    """Channels in and out, and groups, before and after."""
-    from .grouped import form
-
+def _into(cut: Cut, node: Node) -> dict[str, list[int]]:
+    """Channels that a layer takes, and its groups, before and after."""
     if (found := form(node)) is not None:
-        data, result = node.operands[0], node.results[0]
-        groups = groups_left(cut, node) if found.groups > 1 else 1
-        return {
-            "in": [data.shape[found.data[1]], cut.shape(data)[found.data[1]]],
-            "out": [result.shape[found.result[1]], cut.shape(result)[found.result[1]]],
-            "groups": [found.groups, groups],
-        }
+        data, groups = node.operands[0], groups_left(cut, node) if found.groups > 1 else 1
+        channels = [shape[found.data[1]] for shape in (data.shape, cut.shape(data))]
+        return {"in": channels, "groups": [found.groups, groups]}
     if node.name != "dot_general":
         return {}
-    contracted = node.params["dimension_numbers"][0][0]
-    data, result = node.operands[0], node.results[0]
-    into = [int(np.prod([s[d] for d in contracted])) for s in (data.shape, cut.shape(data))]
-    return {"in": into, "out": [result.shape[-1], cut.shape(result)[-1]]}
+    contracted, data = node.params["dimension_numbers"][0][0], node.operands[0]
+    return {"in": [math.prod(shape[d] for d in contracted) for shape in (data.shape, cut.shape(data))]}
 
 
 def _apply(pruned: Pruned, subject: Subject, params: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -51,11 +51,14 @@ def _dot(c: Coupling, node: Node) -> None:
     for pairs in (contracted, batched):
         for a, b in zip(*pairs, strict=True):
             c.labels.unite(sides[0][a], sides[1][b])
-    dims = [sides[0][d] for d in batched[0]]
-    for side, own in enumerate(sides):
-        dims += [own[d] for d in range(len(own)) if d not in (*contracted[side], *batched[side])]
-    c.put(node.results[0], dims)
-    c.made += [(node, labels) for labels in dims[len(batched[0]) :]]
+    free = [
+        [own[d] for d in range(len(own)) if d not in (*contracted[side], *batched[side])]
+        for side, own in enumerate(sides)
+    ]
+    c.put(node.results[0], [sides[0][d] for d in batched[0]] + free[0] + free[1])
+    weights = [c.is_weight(v) for v in node.operands]
+    makers = free if weights[0] == weights[1] else [free[weights.index(True)]]
+    c.made += [(node, labels) for dims in makers for labels in dims]
 
 
 def _reduce(c: Coupling, node: Node) -> None:
