@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..graph import Graph, Node, Value
+from ..graph.known import Known
 from .labels import Ints, Labels
 from .reshaped import Relation, relations, settle
 
@@ -49,6 +50,7 @@ class Coupling:
 
     Attributes:
       labels: the union-find.
+      known: numbers that follow from the sizes alone.
       regrouped: by the node.
       made: the labels of channels that convolutions and matrix products make, in the graph's order.
     """
@@ -57,7 +59,7 @@ class Coupling:
         from .rules import RULES, shut
 
         self.graph, self.strategy = graph, strategy
-        self.labels = Labels()
+        self.labels, self.known = Labels(), Known()
         self.regrouped: dict[Node, Regrouped] = {}
         self.made: list[tuple[Node, Ints]] = []
         self.relations: list[Relation] = []
@@ -80,8 +82,9 @@ class Coupling:
         return self._of[value]
 
     def put(self, value: Value, dims: Sequence[Ints]) -> None:
-        """Sets them."""
+        """Sets them; one position by itself has to stay."""
         assert tuple(map(len, dims)) == value.shape
+        self.lock([labels for labels in dims if len(labels) == 1], "a single one is used by itself")
         self._of[value] = tuple(dims)
 
     def is_weight(self, value: Value) -> bool:

@@ -125,14 +125,14 @@ def _custom(cut: Cut, custom: Custom) -> Callable[..., Any]:
     name = custom.equation.primitive.name
     if name == "custom_jvp_call":
         f = jax.custom_jvp(primal)
-        f.defjvp(functools.partial(_jvp, cut, custom, primal))
+        f.defjvp(functools.partial(_jvp, cut, custom, f))
         return f
     g = jax.custom_vjp(primal)
     g.defvjp(lambda *operands: (primal(*operands), operands), functools.partial(_vjp, cut, custom))
     return g
 
 
-def _jvp(cut: Cut, custom: Custom, primal: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+def _jvp(cut: Cut, custom: Custom, function: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     moving = [i for i, v in enumerate(custom.operands) if jnp.issubdtype(v.dtype, jnp.inexact)]
 
     smooth = [i for i, v in enumerate(custom.results) if jnp.issubdtype(v.dtype, jnp.inexact)]
@@ -146,7 +146,7 @@ def _jvp(cut: Cut, custom: Custom, primal: Any, primals: Sequence[Any], tangents
 
     seen = [*custom.operands, *(custom.operands[i] for i in moving)]
     given = [*primals, *(tangents[i] for i in moving)]
-    results = primal(*primals)
+    results = function(*primals)  # by itself, for derivatives of derivatives
     still = [np.zeros(jnp.shape(r), jax.dtypes.float0) for r in results]
     return results, _with(still, smooth, _like(cut, derivative, seen, len(primals), given))
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ..graph import Node, Value
-from .coupling import Strategy
+from .coupling import Strategy, place
 from .cut import Cut, evaluate
 from .grouped import cover, form, regrouped, spread
 from .labels import Ints
@@ -214,12 +214,14 @@ def make(
     kept_whole: Mapping[str, str], small: Mapping[str, Any] | None = None,
 ) -> Pruned:  # fmt: skip
     """From a cut of the subject's graph, and the original parameters, or `small` ones by name."""
+    _check_left(cut)
     names = {v: subject.names[i] for i, v in values.items()}
     masks = {names[v]: cut.masks(v) for v in values.values() if cut.shape(v) != v.shape}
+    sides = {r: (cut.mask(r.full), cut.mask(r.part)) for r in cut.coupling.regrouped.values()}
     folds = {
         names[r.kernel]: Fold(full, part, r.groups, r.dims)
-        for r in cut.coupling.regrouped.values()
-        if not ((full := cut.mask(r.full)).all() and (part := cut.mask(r.part)).all())
+        for r, (full, part) in sides.items()
+        if not (full.all() and part.all())
     }
     cuts = [
         small.get(n, leaf) if small is not None else cut_leaf(n, leaf, masks, folds)
@@ -228,6 +230,16 @@ def make(
     params = jax.tree_util.tree_unflatten(subject.tree, cuts)
     config = _config(subject, cut, masks, strategy)
     return Pruned(params, config, subject, masks, folds, strategy, kept_whole)
+
+
+def _check_left(cut: Cut) -> None:
+    for node in cut.coupling.graph.nodes:
+        for value in node.results:
+            if 0 in cut.shape(value) and 0 not in value.shape:
+                raise ValueError(
+                    f"nothing would be left of the result of {place(node)}; lower the ratio, or ignore the layer "
+                    "that it comes from."
+                )
 
 
 def _config(subject: Subject, cut: Cut, masks: Masks, strategy: Strategy) -> dict[str, Any]:

@@ -108,19 +108,18 @@ def _sliced(cut: Cut, node: Node, array: Any) -> Any:
 
 
 def _counted(cut: Cut, node: Node, operands: Sequence[Any]) -> Sequence[Any]:
-    """A mean over channels divides by the number of those that are left."""
+    """A mean over channels divides by the number of those that are left, a variance perhaps by one less."""
+    operands = list(operands)
     for i, value in enumerate(node.operands):
-        if value.shape or value.kind != "literal" or (node.name == "div" and i == 0):
+        counts = None if value.shape or (node.name == "div" and i == 0) else _summed(cut, node.operands[1 - i])
+        number = None if counts is None else cut.coupling.known(value)
+        if counts is None or number is None or float(number) == 0:
             continue
-        counts = _summed(cut, node.operands[1 - i])
-        if counts is None:
-            continue
-        before, after = counts
-        if node.name == "div" and float(value.data) == before:
-            operands = [operands[0], np.asarray(after, value.dtype)]
-        elif node.name == "mul" and math.isclose(float(value.data) * before, 1, rel_tol=1e-6):
-            operands = list(operands)
-            operands[i] = np.asarray(1 / after, value.dtype)
+        divisor = float(number) if node.name == "div" else 1 / float(number)
+        for less in (0, 1):
+            if math.isclose(divisor, counts[0] - less, rel_tol=1e-6):
+                new = counts[1] - less
+                operands[i] = jnp.asarray(new if node.name == "div" else 1 / new, value.dtype)
     return operands
 
 
