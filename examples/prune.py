@@ -1,4 +1,4 @@
-"""The Fashion-MNIST network with ever fewer channels: `python -m examples.prune demo --checkpoint runs/fashion_mnist`.
+"""The Fashion-MNIST network with ever fewer channels: `python -m examples.prune demo --checkpoint RUN`.
 
 The trained network of `examples.fashion_mnist` loses a share of the channels of each layer, those whose loss
 matters least to first order, and is trained a little further. What it knows before and after, and how long it
@@ -109,7 +109,7 @@ def demo(
     model, loaded, config = prepare(checkpoint, data, 3 * steps)
     x = jnp.asarray(images.to_input(loaded.test.images[:BATCH]))
     slopes, whole = gradients(model, loaded), accuracy(model, loaded.test)
-    results = [{"ratio": 0.0, "pruned": whole, "tuned": whole}]
+    results: list[Result] = [{"ratio": 0.0, "pruned": whole, "tuned": whole}]
     for ratio in (0.0, *ratios):
         small = prune.prune(model, x, ratio=ratio, importance="taylor", gradients=slopes)
         if ratio:
@@ -187,8 +187,12 @@ def draw(path: Path, found: dict[str, Any]) -> None:
     ratios = [r["ratio"] for r in results]
     figure = Figure(figsize=(15, 4.6), layout="constrained", facecolor="white")
     right, cost, width = figure.subplots(1, 3)
-    right.plot(ratios, [100 * r["tuned"] for r in results], "o-", label=f"after {found['steps']} steps of training")
-    right.plot(ratios, [100 * r["pruned"] for r in results], "o--", color="tab:red", label="right after pruning")
+    right.plot(
+        ratios, [100 * r["tuned"] for r in results], "o-", label=f"after {found['steps']} steps of training"
+    )
+    right.plot(
+        ratios, [100 * r["pruned"] for r in results], "o--", color="tab:red", label="right after pruning"
+    )
     right.set(ylabel="test images that are right, %", title=found["name"], ylim=(0, 100))
     for key, label in (
         ("multiply_adds", "multiply-adds"), ("parameters", "parameters"),

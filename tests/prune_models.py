@@ -15,7 +15,7 @@ LIBRARIES = ("nnx", "linen", "equinox")
 
 
 class Layer(NamedTuple):
-    """A row of a network's table: conv and up of (inputs, outputs), dense likewise, norm and prelu of channels."""
+    """Of a network's table: conv, up and dense of inputs and outputs, norm and prelu of channels."""
 
     kind: str
     inputs: int
@@ -88,15 +88,15 @@ NETS: dict[str, tuple[Callable, dict[str, Layer]]] = {
         mobilenet,
         {
             "stem": Layer("conv", 3, 6), "norm0": Layer("norm", 6), "deep1": Layer("conv", 6, 12, 3, 2, 6),
-            "norm1": Layer("norm", 12), "point1": Layer("conv", 12, 8, 1), "deep2": Layer("conv", 8, 8, 3, 1, 8),
-            "point2": Layer("conv", 8, 4, 1), "head": Layer("dense", 4, 5),
+            "norm1": Layer("norm", 12), "point1": Layer("conv", 12, 8, 1),
+            "deep2": Layer("conv", 8, 8, 3, 1, 8), "point2": Layer("conv", 8, 4, 1), "head": Layer("dense", 4, 5),
         },
     ),
     "resnext": (
         resnext,
         {
-            "stem": Layer("conv", 3, 6), "into": Layer("conv", 6, 12, 1), "grouped": Layer("conv", 12, 18, 3, 1, 3),
-            "norm1": Layer("norm", 18), "back": Layer("conv", 18, 6, 1), "head": Layer("dense", 6, 5),
+            "stem": Layer("conv", 3, 6), "into": Layer("conv", 6, 12, 1),
+            "grouped": Layer("conv", 12, 18, 3, 1, 3), "norm1": Layer("norm", 18), "back": Layer("conv", 18, 6, 1), "head": Layer("dense", 6, 5),
         },
     ),
     "unet": (
@@ -119,8 +119,8 @@ NETS: dict[str, tuple[Callable, dict[str, Layer]]] = {
     "decoder": (
         decoder,
         {
-            "start": Layer("conv", 3, 12, 1), "up1": Layer("up", 12, 8, 2, 2, 2), "up2": Layer("up", 8, 8, 2, 2, 8),
-            "last": Layer("conv", 8, 2),
+            "start": Layer("conv", 3, 12, 1), "up1": Layer("up", 12, 8, 2, 2, 2),
+            "up2": Layer("up", 8, 8, 2, 2, 8), "last": Layer("conv", 8, 2),
         },
     ),
 }  # fmt: skip

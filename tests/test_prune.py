@@ -34,7 +34,9 @@ def test_pruned_is_the_masked_network(net: str, library: str, rng: np.random.Gen
     assert layers == {name: [NETS[net][1][name].outputs, left] for name, left in LEFT[net].items()}
     masked = small.expand()
     whole, parts = jax.tree.leaves(params), jax.tree.leaves(small.params)
-    assert sum(p.size for p in parts if hasattr(p, "size")) < 0.55 * sum(w.size for w in whole if hasattr(w, "size"))
+    assert sum(p.size for p in parts if hasattr(p, "size")) < 0.55 * sum(
+        w.size for w in whole if hasattr(w, "size")
+    )
 
     def both(p, q, y):
         return small.apply(p, y), fn(q, y), *([fn(small.model, y)] if library != "linen" else [])

@@ -84,7 +84,9 @@ def test_ratios_rounding_and_ignored_layers(params):
     assert left(prune(net, params, X, ratio=0.55, round_to=8)) == {"a": 8, "b": 16, "c": 2}
     assert left(prune(net, params, X, ratio=0.55, round_to=128)) == {"a": 8, "b": 20, "c": 2}
     assert left(prune(net, params, X, ignore=["a"])) == {"a": 8, "b": 10, "c": 2}
-    small_b = jax.tree.map(lambda leaf: leaf, params) | {"b": {"kernel": params["b"]["kernel"].at[..., :12].mul(1e-3)}}
+    small_b = jax.tree.map(lambda leaf: leaf, params) | {
+        "b": {"kernel": params["b"]["kernel"].at[..., :12].mul(1e-3)}
+    }
     small_b["c"] = {"kernel": params["c"]["kernel"].at[:, :, :12].mul(1e-3)}
     found = prune(net, small_b, X, ratio=0.5, global_pruning=True)
     assert left(found)["a"] + left(found)["b"] == 14
@@ -199,7 +201,7 @@ def test_saved_and_loaded(dtype, params, tmp_path):
     small = prune(net, params, X.astype(dtype), strategy="groups")
     small.save(tmp_path / "small")
     with np.load(tmp_path / "small/params.npz", allow_pickle=False) as stored:
-        assert stored["a/bias"].shape == (4,)
+        assert stored["params/a/bias"].shape == (4,)
     again = load(tmp_path / "small", net, jax.eval_shape(lambda: params), X.astype(dtype))
     assert again.config == small.config
     assert jax.tree.structure(again.params) == jax.tree.structure(small.params)
@@ -211,7 +213,9 @@ def test_saved_and_loaded(dtype, params, tmp_path):
         with pytest.raises(ValueError, match=r"from another model: c/kernel has shape \[1, 1, 20, 3\] here"):
             load(tmp_path / "small", net, params | {"c": {"kernel": jnp.ones((1, 1, 20, 3))}}, X)
         (tmp_path / "small/config.json").write_text(json.dumps({"schema": "another"}))
-        with pytest.raises(ValueError, match="holds no pruned network of version 1: it says schema='another'"):
+        with pytest.raises(
+            ValueError, match="holds no pruned network of version 1: it says schema='another'"
+        ):
             load(tmp_path / "small", net, params, X)
 
 
@@ -261,10 +265,13 @@ def test_modules_are_trained_further(rng):
         ({"importance": "l3"}, "importance='l3' is not known; use a function or one of l1, l2"),
         ({"importance": "taylor"}, "importance='taylor' needs gradients="),
         ({"gradients": [1.0]}, "gradients has 1 leaves, the parameters have 4"),
-        ({"importance": lambda c: np.ones(3)}, r"importance gave a scores of shape \(3,\).* 8 finite ones"),
+        ({"importance": lambda _: np.ones(3)}, r"importance gave a scores of shape \(3,\).* 8 finite ones"),
         ({"importance": lambda c: np.full(c.count, np.nan)}, "finite: False"),
         ({"ignore": ["z*"]}, r"ignore='z\*' names no layer; there are a, b, c"),
-        ({"ratio": {"c": 0.5}}, "ratio names 'c': c cannot be pruned: it is a dimension of the result.*pruned are a, b"),
+        (
+            {"ratio": {"c": 0.5}},
+            "ratio names 'c': c cannot be pruned: it is a dimension of the result.*pruned are a, b",
+        ),
         ({"ratio": {"d": 0.5}}, "ratio names 'd': no such layer"),
         ({"ratio": {"a": 0.5}, "global_pruning": True}, "exclude each other"),
         ({"time": 0.0}, r"time=0\.0 is no share of the original's time"),

@@ -24,7 +24,9 @@ def conv(x: jax.Array, kernel: jax.Array, groups: int = 1, stride: int = 1) -> j
 
 
 def draw(rng: np.random.Generator, **shapes: tuple[int, ...]) -> Params:
-    return {n: jnp.asarray(rng.normal(size=s) / np.sqrt(np.prod(s[:-1])), jnp.float32) for n, s in shapes.items()}
+    return {
+        n: jnp.asarray(rng.normal(size=s) / np.sqrt(np.prod(s[:-1])), jnp.float32) for n, s in shapes.items()
+    }
 
 
 def flatten(p: Params, x: jax.Array) -> jax.Array:
@@ -104,7 +106,8 @@ CASES: dict[str, tuple[Callable, dict[str, tuple[int, ...]], dict[str, tuple[int
         {"a": (3, 2, 3, 4), "down": (4, 2), "up": (2, 4), "b": (4, 2)},
     ),
     "embedded": (
-        embedded, {"table": (5, 6), "places": (3, 6), "b": (6, 2)}, {"table": (5, 3), "places": (3, 3), "b": (3, 2)}
+        embedded, {"table": (5, 6), "places": (3, 6), "b": (6, 2)},
+        {"table": (5, 3), "places": (3, 3), "b": (3, 2)}
     ),
     "looped": (
         looped, {"a": (1, 1, 3, 4), "b": (1, 1, 4, 6), "c": (1, 1, 6, 2)},
@@ -176,7 +179,9 @@ def test_derivatives_are_the_functions_own(rng):
         return jax.nn.relu(x @ p["a"] - p["shift"]) @ p["b"]
 
     params = draw(rng, a=(3, 6), shift=(6,), b=(6, 2)) | {"shift": jnp.zeros(6)}
-    x = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32).at[0].set(0)  # the first is exactly at relu's corner
+    x = (
+        jnp.asarray(rng.normal(size=(4, 3)), jnp.float32).at[0].set(0)
+    )  # the first is exactly at relu's corner
     small = prune(f, params, x, ratio=0.4)
     masked = small.expand()
     loss = lambda fn: lambda p: jnp.sum(jnp.sin(fn(p, x)))  # noqa: E731
@@ -187,7 +192,9 @@ def test_derivatives_are_the_functions_own(rng):
         close(got[name], want[name])
     other = small.like(smooth)
     tangent = jax.tree.map(jnp.ones_like, small.params)
-    whole = jax.tree.map(lambda leaf: (leaf != 0).astype(leaf.dtype), small.expand(jax.tree.map(jnp.ones_like, small.params)))
+    whole = jax.tree.map(
+        lambda leaf: (leaf != 0).astype(leaf.dtype), small.expand(jax.tree.map(jnp.ones_like, small.params))
+    )
 
     def twice(fn, p, t):
         return jax.jvp(lambda q: jax.jvp(loss(fn), (q,), (t,))[1], (p,), (t,))[1]

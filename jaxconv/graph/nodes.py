@@ -155,7 +155,7 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Custom:
-    """A call with derivatives of its own, as `jax.nn.relu` is one; it was opened, and its nodes are the graph's.
+    """A call with derivatives of its own, as `jax.nn.relu` is one; it was opened into nodes of the graph.
 
     Attributes:
       equation: of the jaxpr: `custom_jvp_call` or `custom_vjp_call`.

@@ -142,9 +142,7 @@ class _Builder:
             start = len(self.nodes)
             opened = self.run(called.jaxpr, called.consts, operands, place)
             if equation.primitive.name.startswith("custom_"):
-                self.customs.append(
-                    Custom(equation, start, len(self.nodes), tuple(operands), tuple(opened))
-                )
+                self.customs.append(Custom(equation, start, len(self.nodes), tuple(operands), tuple(opened)))
             return opened
         node = Node(
             op,

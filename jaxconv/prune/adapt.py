@@ -27,8 +27,8 @@ def adapted(pruned: Pruned) -> Any:
     model = jax.tree_util.tree_unflatten(pruned.subject.tree, leaves)
     if isinstance(model, dict | list | tuple):
         raise ValueError(
-            "the parameters are a plain pytree, which knows no sizes; call pruned.apply(params, ...), or make "
-            "the model anew with the sizes in pruned.config['layers']."
+            "the parameters are a plain pytree, which knows no sizes; call pruned.apply(params, ...), or "
+            "make the model anew with the sizes in pruned.config['layers']."
         )
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(model)[0]]
     for path, name, leaf in zip(paths, pruned.subject.names, leaves, strict=True):

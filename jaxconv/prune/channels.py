@@ -5,12 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..graph import Value
 from .coupling import Coupling
 from .labels import Ints
+
+Place = tuple[str, int]  # a parameter's name and one of its dimensions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +33,8 @@ class Channels:
     name: str
     layers: tuple[str, ...]
     width: int
-    weights: Mapping[tuple[str, int], np.ndarray]
-    gradients: Mapping[tuple[str, int], np.ndarray]
+    weights: Mapping[Place, np.ndarray]
+    gradients: Mapping[Place, np.ndarray]
     roots: Ints
     blocks: Ints | None = None
 
@@ -59,35 +62,36 @@ def find_channels(
       arrays: their data by name; those that are missing have no weights in the result.
       gradients: of the loss, likewise.
     """
-    members = _members(coupling, weights)
-    makers = _makers(coupling)
-    alike: dict[tuple[object, ...], list[int]] = collections.defaultdict(list)
+    members, makers = _members(coupling, weights), _makers(coupling)
+    alike: dict[tuple[Any, ...], list[int]] = collections.defaultdict(list)
     for root, places in members.items():
-        layers = tuple((name, width) for name, width in makers.get(root, ()))
-        signature = tuple((key, len(at)) for key, at in places.items())
-        alike[(layers, signature)].append(root)
+        alike[(*makers.get(root, ()), *((key, len(at)) for key, at in places.items()))].append(root)
     order = {root: i for i, root in enumerate(makers)}
-    groups = sorted(alike.items(), key=lambda item: order.get(item[1][0], len(order)))
     taken: collections.Counter[str] = collections.Counter()
-    found = []
-    for (layers, _), roots in groups:
-        places = members[roots[0]]
-        first = layers[0] if layers else (next(iter(places))[0].rpartition("/")[0], len(next(iter(places.values()))))
-        taken[first[0]] += 1
-        name = first[0] if taken[first[0]] == 1 else f"{first[0]}#{taken[first[0]]}"
-        slices = [
-            {key: _slices(data[key[0]], key[1], [members[r][key] for r in roots]) for key in places if key[0] in data}
-            for data in (arrays, gradients)
-        ]
-        own = tuple(dict.fromkeys(name for name, _ in layers)) or (first[0],)
-        labels = np.array(roots)
-        found.append(Channels(name, own, first[1], *slices, labels, _blocks(coupling, labels)))
+    found: list[Channels] = []
+    for roots in sorted(alike.values(), key=lambda roots: order.get(roots[0], len(order))):
+        places = {key: [members[root][key] for root in roots] for key in members[roots[0]]}
+        (first, _), at = next(iter(places.items()))
+        layers = makers.get(roots[0], [(first.rpartition("/")[0], len(at[0]))])
+        name, width = layers[0]
+        taken[name] += 1
+        found.append(
+            Channels(
+                name if taken[name] == 1 else f"{name}#{taken[name]}",
+                tuple(dict.fromkeys(layer for layer, _ in layers)),
+                width,
+                _slices(arrays, places),
+                _slices(gradients, places),
+                np.array(roots),
+                _blocks(coupling, np.array(roots)),
+            )
+        )
     return found
 
 
-def _members(coupling: Coupling, weights: Sequence[tuple[str, Value]]) -> dict[int, dict[tuple[str, int], list[int]]]:
+def _members(coupling: Coupling, weights: Sequence[tuple[str, Value]]) -> dict[int, dict[Place, list[int]]]:
     """By root, the positions along each dimension of each parameter that go with it."""
-    found: dict[int, dict[tuple[str, int], list[int]]] = collections.defaultdict(dict)
+    found: dict[int, dict[Place, list[int]]] = collections.defaultdict(dict)
     for name, value in weights:
         for d, own in enumerate(coupling.of(value)):
             locked = coupling.labels.locked(own)
@@ -108,9 +112,15 @@ def _makers(coupling: Coupling) -> dict[int, list[tuple[str, int]]]:
     return found
 
 
-def _slices(array: np.ndarray, dim: int, positions: list[list[int]]) -> np.ndarray:
-    taken = np.moveaxis(array, dim, 0)[np.array(positions)]
-    return taken.reshape(len(positions), -1)
+def _slices(
+    arrays: Mapping[str, np.ndarray], places: Mapping[Place, list[list[int]]]
+) -> dict[Place, np.ndarray]:
+    """What goes with each channel of each parameter that there is an array of."""
+    found = {}
+    for (name, dim), at in places.items():
+        if name in arrays:
+            found[name, dim] = np.moveaxis(arrays[name], dim, 0)[np.array(at)].reshape(len(at), -1)
+    return found
 
 
 def _blocks(coupling: Coupling, roots: Ints) -> Ints | None:

@@ -49,16 +49,21 @@ class Coupling:
       open_ended: whether results may shrink.
 
     Attributes:
+      graph: the function.
+      strategy: as above.
       labels: the union-find.
       known: numbers that follow from the sizes alone.
       regrouped: by the node.
       made: the labels of channels that convolutions and matrix products make, in the graph's order.
     """
 
-    def __init__(self, graph: Graph, weights: Sequence[Value], strategy: Strategy, *, open_ended: bool = False):
+    def __init__(
+        self, graph: Graph, weights: Sequence[Value], strategy: Strategy, *, open_ended: bool = False
+    ):
         from .rules import RULES, shut
 
-        self.graph, self.strategy = graph, strategy
+        self.graph = graph
+        self.strategy: Strategy = strategy
         self.labels, self.known = Labels(), Known()
         self.regrouped: dict[Node, Regrouped] = {}
         self.made: list[tuple[Node, Ints]] = []

@@ -41,7 +41,9 @@ class Cut:
         """
         coupling = Coupling(graph, weights, strategy, open_ended=True)
         labels, removed = coupling.labels, set[int]()
-        pairs = [p for v, ms in zip(weights, masks, strict=True) for p in zip(coupling.of(v), ms, strict=True)]
+        pairs = [
+            p for v, ms in zip(weights, masks, strict=True) for p in zip(coupling.of(v), ms, strict=True)
+        ]
         for own, mask in pairs:
             gone = own[~mask]
             if why := labels.why(gone):
@@ -49,7 +51,7 @@ class Cut:
             removed |= set(labels.roots(gone).tolist())
         if any(not removed.isdisjoint(labels.roots(own[mask]).tolist()) for own, mask in pairs):
             raise ValueError(
-                "this function ties channels that were pruned to some that were kept; prune this function itself."
+                "this function ties channels that were pruned to some that were kept; prune it by itself."
             )
         return cls(coupling, frozenset(removed))
 
@@ -181,7 +183,9 @@ def _call(equation: Any, operands: Sequence[Any]) -> Any:
     return list(bind(equation.primitive, operands, equation.params))
 
 
-def _like(cut: Cut, fn: Callable[..., Any], like: Sequence[Value], first: int, given: Sequence[Any]) -> list[Any]:
+def _like(
+    cut: Cut, fn: Callable[..., Any], like: Sequence[Value], first: int, given: Sequence[Any]
+) -> list[Any]:
     """`fn` of two lists of arrays that are cut as values of the graph are; `first` are in the first list."""
     whole = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in like]
     graph = trace(fn, whole[:first], whole[first:])

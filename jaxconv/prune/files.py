@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .pruned import Pruned, make
 from .cut import Cut
+from .pruned import Pruned, make
 from .subject import Subject, is_array
 
 _SCHEMA, _VERSION = "jaxconv pruned network", 1
@@ -31,7 +31,8 @@ def save(pruned: Pruned, path: str | os.PathLike[str]) -> None:
         **pruned.config,
         "dtypes": {name: str(x.dtype) for name, x in arrays.items()},
     }
-    np.savez(folder / "params.npz", **{name: _bytes(x) for name, x in arrays.items()})
+    stored: dict[str, Any] = {f"params/{name}": _bytes(x) for name, x in arrays.items()}
+    np.savez(folder / "params.npz", **stored)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -71,13 +72,21 @@ def load(path: str | os.PathLike[str], fn: Callable[..., Any], *args: Any, **kwa
         if config.get("schema") != _SCHEMA or config["version"] != _VERSION:
             raise ValueError(f"it says schema={config.get('schema')!r}, version={config.get('version')!r}")
         with np.load(folder / "params.npz", allow_pickle=False) as stored:
-            arrays = {name: _array(stored[name], dtype) for name, dtype in config["dtypes"].items()}
+            arrays = {
+                name: _array(stored[f"params/{name}"], dtype) for name, dtype in config["dtypes"].items()
+            }
     except (OSError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{folder} holds no pruned network of version {_VERSION}: {error}.") from error
     subject, leaves, rest = Subject.of(fn, args)
     shapes = {n: list(x.shape) for n, x in zip(subject.names, leaves, strict=True) if is_array(x)}
     if shapes != config["original"]:
-        differ = sorted({n for n in shapes.keys() | config["original"].keys() if shapes.get(n) != config["original"].get(n)})
+        differ = sorted(
+            {
+                n
+                for n in shapes.keys() | config["original"].keys()
+                if shapes.get(n) != config["original"].get(n)
+            }
+        )
         raise ValueError(
             f"{folder} was pruned from another model: {differ[0]} has shape {shapes.get(differ[0])} here and "
             f"{config['original'].get(differ[0])} there; hand over the original one."
@@ -88,8 +97,7 @@ def load(path: str | os.PathLike[str], fn: Callable[..., Any], *args: Any, **kwa
         kept = config["kept"].get(subject.names[i], {})
         masks.append([_mask(n, kept.get(str(d))) for d, n in enumerate(value.shape)])
     cut = Cut.of_masks(graph, list(values.values()), masks, config["strategy"])
-    found = make(subject, leaves, cut, values, config["strategy"], {}, arrays)
-    return found
+    return make(subject, leaves, cut, values, {}, arrays)
 
 
 def _mask(size: int, kept: list[int] | None) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Convolutions: how the channels of data, kernel and result hang together, groups included.
 
-A kernel has all channels of one side (`full`: the result's, but the data's if the convolution is transposed) and
-of the other (`part`) only the place in the group. In letters, with g groups:
+A kernel has all channels of one side (`full`: the result's, but the data's if the convolution is transposed)
+and of the other (`part`) only the place in the group. In letters, with g groups:
 
     full: (g f)    part: (g p)    kernel: k p (g f)
 
@@ -173,6 +173,6 @@ def spread(kernel: np.ndarray, full: Ints, part: Ints, groups: int, dims: tuple[
             elif small[..., row, new].any():
                 raise ValueError(
                     "this regrouped kernel was trained, and the zeros between its old groups are gone; what "
-                    "is left has no place in the original network. Keep the pruned one, or use strategy='same'."
+                    "is left has no place in the original. Keep the pruned network, or use strategy='same'."
                 )
     return np.moveaxis(wide, (-1, -2), dims)

@@ -37,8 +37,8 @@ def bn_scale(channels: Channels) -> np.ndarray:
     scales = [np.abs(w).sum(1) for (name, _), w in channels.weights.items() if _is_scale(name, channels)]
     if not scales:
         raise ValueError(
-            f"the channels of {channels.name} are scaled by no norm; take importance='l2', or leave them with "
-            f"ignore=[{channels.name!r}]."
+            f"the channels of {channels.name} are scaled by no norm; take importance='l2', or leave them "
+            f"with ignore=[{channels.name!r}]."
         )
     return np.sum(scales, axis=0)
 
@@ -75,7 +75,9 @@ def scores(importance: Name | Importance, channels: list[Channels], seed: int) -
         "l1": l1, "l2": l2, "bn_scale": bn_scale, "taylor": taylor, "random": random(seed)
     }  # fmt: skip
     if not callable(importance) and importance not in known:
-        raise ValueError(f"importance={importance!r} is not known; use a function or one of {', '.join(known)}.")
+        raise ValueError(
+            f"importance={importance!r} is not known; use a function or one of {', '.join(known)}."
+        )
     rate = importance if callable(importance) else known[importance]
     found = [np.asarray(rate(c), float) for c in channels]
     for c, s in zip(channels, found, strict=True):

@@ -31,7 +31,9 @@ def predicted(cut: Cut, platform: str | None, *, training: bool) -> float:
         spec = conv.spec
         if node in cut.coupling.graph.nodes and cut.touches(node):
             into, out = _channels(cut, node)
-            spec = dataclasses.replace(spec, in_channels=into, out_channels=out, groups=groups_left(cut, node))
+            spec = dataclasses.replace(
+                spec, in_channels=into, out_channels=out, groups=groups_left(cut, node)
+            )
         for slot in get_args(Slot) if training else (conv.slot,):
             dtype = str(jnp.dtype(node.params.get("dtype") or node.results[0].dtype))
             total += count * _seconds(spec, slot, platform, dtype, conv.by == "lax")
@@ -70,7 +72,9 @@ def ratio_for(share: float, most: float, cost: Callable[[float], float]) -> floa
       ValueError: if no ratio does.
     """
     if not 0 < share <= 1:
-        raise ValueError(f"time={share} is no share of the original's time; it must be above 0 and at most 1.")
+        raise ValueError(
+            f"time={share} is no share of the original's time; it must be above 0 and at most 1."
+        )
     whole, least = cost(0.0), cost(most)
     if least > share * whole:
         raise ValueError(

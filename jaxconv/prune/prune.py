@@ -39,25 +39,25 @@ def prune(
 ) -> Pruned:
     """Removes the least important channels of a network, with all that is tied to them.
 
-    What is tied is read off the jaxpr: a channel goes with its place in every kernel, bias, norm, residual sum and
-    concatenation that it meets. Nothing goes of the arguments and results of the function, of what an operation
-    that is not understood touches, and of what goes into loops and conditionals.
+    What is tied is read off the jaxpr: a channel goes with its place in every kernel, bias, norm, residual
+    sum and concatenation that it meets. Nothing goes of the arguments and results of the function, of what an
+    operation that is not understood touches, and of what goes into loops and conditionals.
 
     Args:
       fn: a callable pytree (a model of NNX or Equinox), a function of a pytree of parameters and data (as
         `model.apply` of Linen), or what was pruned before: then `ratio` counts from the original.
       *args: its arguments; the parameters are `fn` itself or the first argument that is a pytree.
-      ratio: share of the channels of each layer that goes; or shares by name of layers, with `*` for anything, for
-        those alone.
-      importance: which channels matter: "l1" or "l2", the magnitude of all kernels' elements that go with one;
-        "bn_scale", of the norms' scales; "taylor", first order in the loss, with `gradients`; "random"; or a
-        function of a `Channels` that returns a score for each.
+      ratio: share of the channels of each layer that goes; or shares by name of layers, with `*` for
+        anything, for those alone.
+      importance: which channels matter: "l1" or "l2", the magnitude of all kernels' elements that go with
+        one; "bn_scale", of the norms' scales; "taylor", first order in the loss, with `gradients`; "random";
+        or a function of a `Channels` that returns a score for each.
       gradients: of the loss, a pytree like the parameters.
-      global_pruning: whether the ratio is one of all channels of the network, so that layers lose different shares.
-        Magnitudes are divided by each layer's mean first.
-      strategy: what a grouped convolution loses: "same", the same places in every group; "groups", whole groups;
-        "regroup", any channels, equally many in each group where groups are of equal size, else its kernel is
-        built anew with zeros between old groups. A depthwise one always loses whole groups.
+      global_pruning: whether the ratio is one of all channels of the network, so that layers lose different
+        shares. Magnitudes are divided by each layer's mean first.
+      strategy: what a grouped convolution loses: "same", the same places in every group; "groups", whole
+        groups; "regroup", any channels, equally many in each group where groups are of equal size, else its
+        kernel is built anew with zeros between old groups. A depthwise one always loses whole groups.
       round_to: the number of channels that is kept is rounded up to a multiple, as 8 or 128.
       most: no layer loses a larger share.
       ignore: names of layers whose channels stay, with `*` for anything.
@@ -72,8 +72,8 @@ def prune(
       A `Pruned`: its `params`, `apply`, `config`, `report`.
 
     Raises:
-      ValueError: for options out of range, a function without parameters, if nothing can be pruned, or if a layer
-        that was named can't be; the message says which, and why.
+      ValueError: for options out of range, a function without parameters, if nothing can be pruned, or if a
+        layer that was named can't be; the message says which, and why.
 
     References:
       Fang et al., "DepGraph: Towards any structural pruning", CVPR 2023, doi:10.1109/CVPR52729.2023.01544.
@@ -135,7 +135,7 @@ def prune(
         choice = dataclasses.replace(
             choice, ratio=ratio_for(time, most, lambda r: predicted(cut(r), platform, training=training))
         )
-    return make(subject, leaves, cut(choice.ratio), values, coupling.strategy, kept_whole)
+    return make(subject, leaves, cut(choice.ratio), values, kept_whole)
 
 
 def _arrays(subject: Subject, leaves: Sequence[Any], weights: Mapping[str, Value]) -> dict[str, np.ndarray]:
@@ -169,7 +169,11 @@ def _ignore(coupling: Coupling, weights: Mapping[str, Value], patterns: Sequence
     """What such layers make stays; what they get may shrink."""
     for pattern in patterns:
         made = [labels for node, labels in coupling.made if matching(pattern, [node.layer])]
-        own = [v for v in weights.values() if len(v.shape) == 1 and matching(pattern, [v.name.rpartition("/")[0]])]
+        own = [
+            v
+            for v in weights.values()
+            if len(v.shape) == 1 and matching(pattern, [v.name.rpartition("/")[0]])
+        ]
         if not made and not own:
             layers = dict.fromkeys(node.layer for node, _ in coupling.made if node.layer)
             raise ValueError(f"ignore={pattern!r} names no layer; there are {', '.join(layers)}.")
@@ -182,15 +186,21 @@ def _check(channels: Sequence[Channels], kept_whole: Mapping[str, str], ratio: R
     """Refuses to do nothing, or less than was asked for by name."""
     reasons = "; ".join(f"{layer}: {why}" for layer, why in kept_whole.items())
     if not channels:
-        raise ValueError(f"nothing can be pruned. {reasons or 'The function has no channels between layers'}.")
+        raise ValueError(
+            f"nothing can be pruned. {reasons or 'The function has no channels between layers'}."
+        )
     for pattern in ratio if isinstance(ratio, Mapping) else ():
         if any(matching(pattern, c.layers) for c in channels):
             continue
-        found = [f"{layer} cannot be pruned: {why}" for layer, why in kept_whole.items() if matching(pattern, [layer])]
+        found = [
+            f"{layer} cannot be pruned: {why}"
+            for layer, why in kept_whole.items()
+            if matching(pattern, [layer])
+        ]
         there = ", ".join(dict.fromkeys(layer for c in channels for layer in c.layers))
         raise ValueError(
-            f"ratio names {pattern!r}: {'; '.join(found) or 'no such layer makes channels'}. Those that can be "
-            f"pruned are {there}."
+            f"ratio names {pattern!r}: {'; '.join(found) or 'no such layer makes channels'}. Those that can "
+            f"be pruned are {there}."
         )
 
 

@@ -47,8 +47,8 @@ class Pruned:
     function of smaller parameters, to be compiled and differentiated; it takes other sizes of the data too.
 
     Attributes:
-      params: the parameters, a pytree like the original's. If the model is such a pytree itself (NNX, Equinox),
-        its attributes still say the old sizes; see `model`.
+      params: the parameters, a pytree like the original's. If the model is such a pytree itself (NNX,
+        Equinox), its attributes still say the old sizes; see `model`.
       config: what was kept, as JSON: by layer the channels before and after, by parameter the indices.
       subject: the original, without data.
       masks: of each parameter that is cut, by dimension, which positions stay.
@@ -126,8 +126,8 @@ class Pruned:
     def expand(self, params: Any = None) -> Any:
         """Parameters for the original network: the same values, and zeros for what was removed.
 
-        So masked, the original computes what the pruned network does, but for norms over channels and what else
-        mixes channels without parameters.
+        So masked, the original computes what the pruned network does, but for norms over channels and what
+        else mixes channels without parameters.
 
         Args:
           params: like `self.params`, which is the default.
@@ -157,10 +157,10 @@ class Pruned:
 
     @property
     def model(self) -> Any:
-        """The model itself with smaller parameters, and its attributes (features, groups) set to the new sizes.
+        """The model itself with smaller parameters; its attributes (features, groups) say the new sizes.
 
-        For models that are pytrees of their own, as those of NNX and Equinox, whose code adapts to its arrays.
-        Its training mode, dropout and statistics work.
+        For models that are pytrees of their own, as those of NNX and Equinox, whose code adapts to its
+        arrays. Its training mode, dropout and statistics work.
 
         Raises:
           ValueError: if the parameters are a plain pytree.
@@ -210,9 +210,13 @@ def cut_leaf(name: str, leaf: Any, masks: Masks, folds: Mapping[str, Fold]) -> A
 
 
 def make(
-    subject: Subject, leaves: Sequence[Any], cut: Cut, values: Mapping[int, Value], strategy: Strategy,
-    kept_whole: Mapping[str, str], small: Mapping[str, Any] | None = None,
-) -> Pruned:  # fmt: skip
+    subject: Subject,
+    leaves: Sequence[Any],
+    cut: Cut,
+    values: Mapping[int, Value],
+    kept_whole: Mapping[str, str],
+    small: Mapping[str, Any] | None = None,
+) -> Pruned:
     """From a cut of the subject's graph, and the original parameters, or `small` ones by name."""
     _check_left(cut)
     names = {v: subject.names[i] for i, v in values.items()}
@@ -228,8 +232,8 @@ def make(
         for n, leaf in zip(subject.names, leaves, strict=True)
     ]
     params = jax.tree_util.tree_unflatten(subject.tree, cuts)
-    config = _config(subject, cut, masks, strategy)
-    return Pruned(params, config, subject, masks, folds, strategy, kept_whole)
+    config = _config(subject, cut, masks)
+    return Pruned(params, config, subject, masks, folds, cut.coupling.strategy, kept_whole)
 
 
 def _check_left(cut: Cut) -> None:
@@ -237,12 +241,12 @@ def _check_left(cut: Cut) -> None:
         for value in node.results:
             if 0 in cut.shape(value) and 0 not in value.shape:
                 raise ValueError(
-                    f"nothing would be left of the result of {place(node)}; lower the ratio, or ignore the layer "
-                    "that it comes from."
+                    f"nothing would be left of the result of {place(node)}; lower the ratio, or ignore the "
+                    "layer that it comes from."
                 )
 
 
-def _config(subject: Subject, cut: Cut, masks: Masks, strategy: Strategy) -> dict[str, Any]:
+def _config(subject: Subject, cut: Cut, masks: Masks) -> dict[str, Any]:
     layers: dict[str, dict[str, list[int]]] = {}
     for node, made in cut.coupling.made:
         if node.layer and node.layer not in layers:
@@ -252,7 +256,7 @@ def _config(subject: Subject, cut: Cut, masks: Masks, strategy: Strategy) -> dic
         for name, ms in masks.items()
     }
     shapes = {n: list(x.shape) for n, x in zip(subject.names, subject.leaves, strict=True) if is_array(x)}
-    return {"strategy": strategy, "layers": layers, "kept": kept, "original": shapes}
+    return {"strategy": cut.coupling.strategy, "layers": layers, "kept": kept, "original": shapes}
 
 
 def _into(cut: Cut, node: Node) -> dict[str, list[int]]:
@@ -278,10 +282,10 @@ def _apply(pruned: Pruned, subject: Subject, params: Any, args: Sequence[Any], k
     arrays = flat_arrays((fn, given, kwargs))
     inputs = [v for v in cut.coupling.graph.inputs if v.kind == "argument"]
     for v, array in zip(inputs, arrays, strict=True):
-        if array.shape != _expected(pruned, cut, v):
+        if array.shape != _expected(cut, v):
             raise ValueError(
-                f"{v.name or 'an argument'} has shape {array.shape}, the pruned network wants {cut.shape(v)}; "
-                "params must be like pruned.params."
+                f"{v.name or 'an argument'} has shape {array.shape}, the pruned network wants "
+                f"{_expected(cut, v)}; params must be like pruned.params."
             )
     outputs = evaluate(cut, dict(zip(inputs, arrays, strict=True)))
     return jax.tree_util.tree_unflatten(cut.coupling.graph.tree, outputs)
@@ -290,12 +294,12 @@ def _apply(pruned: Pruned, subject: Subject, params: Any, args: Sequence[Any], k
 def _check_count(subject: Subject, leaves: Sequence[Any]) -> None:
     if len(leaves) != len(subject.leaves):
         raise ValueError(
-            f"params has {len(leaves)} leaves, the pruned network has {len(subject.leaves)}; hand over what is "
-            "like pruned.params."
+            f"params has {len(leaves)} leaves, the pruned network has {len(subject.leaves)}; hand over what "
+            "is like pruned.params."
         )
 
 
-def _expected(pruned: Pruned, cut: Cut, value: Value) -> tuple[int, ...]:
+def _expected(cut: Cut, value: Value) -> tuple[int, ...]:
     """Of a regrouped kernel the shape that it has for its new groups."""
     for r in cut.coupling.regrouped.values():
         if r.kernel is value:
@@ -321,7 +325,8 @@ def _cut_for(pruned: Pruned, subject: Subject, args: Sequence[Any], kwargs: dict
     graph, values = subject.graph(rest, named)
     weights = list(values.values())
     masks = [
-        pruned.masks.get(subject.names[i], tuple(np.ones(n, bool) for n in v.shape)) for i, v in values.items()
+        pruned.masks.get(subject.names[i], tuple(np.ones(n, bool) for n in v.shape))
+        for i, v in values.items()
     ]
     cut = Cut.of_masks(graph, weights, masks, pruned.strategy)
     if key is not None:

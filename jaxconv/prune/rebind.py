@@ -111,7 +111,9 @@ def _counted(cut: Cut, node: Node, operands: Sequence[Any]) -> Sequence[Any]:
     """A mean over channels divides by the number of those that are left, a variance perhaps by one less."""
     operands = list(operands)
     for i, value in enumerate(node.operands):
-        counts = None if value.shape or (node.name == "div" and i == 0) else _summed(cut, node.operands[1 - i])
+        counts = (
+            None if value.shape or (node.name == "div" and i == 0) else _summed(cut, node.operands[1 - i])
+        )
         number = None if counts is None else cut.coupling.known(value)
         if counts is None or number is None or float(number) == 0:
             continue

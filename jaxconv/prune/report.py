@@ -51,7 +51,12 @@ class Report:
         (p, q), (m, n) = self.parameters, self.multiply_adds
         title = f"{_percent(p, q)} of the parameters and {_percent(m, n)} of the multiply-adds are left"
         times = {"forward": self.forward, "forward and gradient": self.step}
-        notes = [f"{name}: {a:.3g} ms, now {b:.3g} ms: {_percent(a, b)}" for name, t in times.items() if t for a, b in [t]]
+        notes = [
+            f"{name}: {a:.3g} ms, now {b:.3g} ms: {_percent(a, b)}"
+            for name, t in times.items()
+            if t
+            for a, b in [t]
+        ]
         return Table(title, columns, rows, total, notes).plain()
 
 

@@ -20,7 +20,9 @@ class Relation:
     factors: tuple[Ints, ...]
 
 
-def relations(source: Sequence[Ints], shape: Sequence[int], labels: Labels) -> tuple[tuple[Ints, ...], list[Relation]]:
+def relations(
+    source: Sequence[Ints], shape: Sequence[int], labels: Labels
+) -> tuple[tuple[Ints, ...], list[Relation]]:
     """The labels of a reshaped array, and how they hang together with those of its source.
 
     Args:

@@ -20,7 +20,8 @@ class Choice:
 
     Attributes:
       ratio: share of the channels that goes; or by pattern of layers' names, for those alone.
-      global_pruning: whether the ratio is one of all channels together, the least important ones of the network.
+      global_pruning: whether the ratio is one of all channels together, the least important ones of the
+        network.
       most: no layer loses a larger share than this.
       round_to: the number of channels that is kept is a multiple of this where the layer has as many.
     """
@@ -35,11 +36,15 @@ class Choice:
         shares = self.ratio.values() if isinstance(self.ratio, Mapping) else [self.ratio]
         for share in (*shares, self.most):
             if not 0 <= share <= 1:
-                raise ValueError(f"a ratio of {share} is no share; it must be from 0 to 1, the share that goes.")
+                raise ValueError(
+                    f"a ratio of {share} is no share; it must be from 0 to 1, the share that goes."
+                )
         if self.round_to < 1 or int(self.round_to) != self.round_to:
             raise ValueError(f"round_to={self.round_to} must be a whole number of channels, as 8 or 128.")
         if self.global_pruning and isinstance(self.ratio, Mapping):
-            raise ValueError("ratio by layer and global_pruning=True exclude each other; give one ratio for all.")
+            raise ValueError(
+                "ratio by layer and global_pruning=True exclude each other; give one ratio for all."
+            )
 
 
 def matching(pattern: str, names: Sequence[str]) -> bool:

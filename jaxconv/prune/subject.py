@@ -49,13 +49,16 @@ class Subject:
           ValueError: if there are no parameters.
         """
         if not callable(fn):
-            raise ValueError(f"fn={fn!r} of type {type(fn).__name__} must be a model, or a function and its arguments.")
+            raise ValueError(
+                f"fn={fn!r} of type {type(fn).__name__} must be a model, or a function and its arguments."
+            )
         candidates = [(-1, fn), *enumerate(args)]
         position = next((i for i, tree in candidates if _holds_weights(tree)), None)
         if position is None:
             raise ValueError(
-                "neither the function nor any of its arguments is a pytree with floating arrays in it; hand the "
-                "parameters over as an argument: prune(apply, params, x), or prune(model, x) for a callable pytree."
+                "neither the function nor any of its arguments is a pytree with floating arrays in it; hand "
+                "the parameters over as an argument: prune(apply, params, x), or prune(model, x) for a callable "
+                "pytree."
             )
         whole = fn if position < 0 else args[position]
         pairs, tree = jax.tree_util.tree_flatten_with_path(whole)
