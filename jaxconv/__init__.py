@@ -6,6 +6,7 @@ from . import graph as graph
 from . import interop as interop
 from . import linen as linen
 from . import nn as nn
+from . import prune as prune
 from . import restore as restore
 from . import testing as testing
 from .dropin import accelerate as accelerate

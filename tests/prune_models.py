@@ -89,14 +89,16 @@ NETS: dict[str, tuple[Callable, dict[str, Layer]]] = {
         {
             "stem": Layer("conv", 3, 6), "norm0": Layer("norm", 6), "deep1": Layer("conv", 6, 12, 3, 2, 6),
             "norm1": Layer("norm", 12), "point1": Layer("conv", 12, 8, 1),
-            "deep2": Layer("conv", 8, 8, 3, 1, 8), "point2": Layer("conv", 8, 4, 1), "head": Layer("dense", 4, 5),
+            "deep2": Layer("conv", 8, 8, 3, 1, 8), "point2": Layer("conv", 8, 4, 1),
+            "head": Layer("dense", 4, 5),
         },
     ),
     "resnext": (
         resnext,
         {
             "stem": Layer("conv", 3, 6), "into": Layer("conv", 6, 12, 1),
-            "grouped": Layer("conv", 12, 18, 3, 1, 3), "norm1": Layer("norm", 18), "back": Layer("conv", 18, 6, 1), "head": Layer("dense", 6, 5),
+            "grouped": Layer("conv", 12, 18, 3, 1, 3), "norm1": Layer("norm", 18),
+            "back": Layer("conv", 18, 6, 1), "head": Layer("dense", 6, 5),
         },
     ),
     "unet": (

@@ -48,7 +48,7 @@ FUNCTIONS = {
     "uninstall",
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
-MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "restore", "testing"}
+MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "prune", "restore", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
@@ -133,7 +133,7 @@ MODULES_OF_FUNCTIONS = (jaxconv, jaxconv.filters, jaxconv.testing, *INTEROP)
 DOCUMENTED = dict(pair for module in MODULES_OF_FUNCTIONS for pair in public(module))
 SHOWN = (jaxconv, jaxconv.explain, jaxconv.testing, *INTEROP)
 RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise, metrics]
-SHOWN = (jaxconv, jaxconv.testing, *INTEROP, *RESTORE)
+SHOWN = (jaxconv, jaxconv.prune, jaxconv.testing, *INTEROP, *RESTORE)
 DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
