@@ -194,6 +194,15 @@ def test_report_counts_and_times(params):
     assert "forward and gradient: " in str(report)
 
 
+def test_report_of_layers_without_names(rng):
+    """They are named by the line of the user's code, which the pruned function does not have."""
+    f = lambda p, x: conv(jnp.sin(conv(x, p[0])), p[1])  # noqa: E731
+    params = list(draw(rng, a=(3, 2, 3, 8), b=(1, 1, 8, 2)).values())
+    report = prune(f, params, X).report(X)
+    assert report.parameters == (144 + 16, 72 + 8)
+    assert report.multiply_adds[1] * 2 == report.multiply_adds[0]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_saved_and_loaded(dtype, params, tmp_path):
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)

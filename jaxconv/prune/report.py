@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..graph.summary import Summary, summary
+from ..graph import Row, summary
 from ..graph.table import Table
 from .pruned import Pruned
 from .subject import is_weight
@@ -74,13 +74,9 @@ def report(pruned: Pruned, args: Sequence[Any], kwargs: dict[str, Any], repeats:
     subject = pruned.subject
     fn, given = subject.call(subject.leaves, args)
     before, after = summary(fn, *given, **kwargs), summary(pruned.apply, pruned.params, *args, **kwargs)
-    costs = [_by_layer(s) for s in (before, after)]
-    rows = []
-    for name in costs[0]:
-        (c, p, m), (d, q, n) = (cost.get(name, (0, 0, 0)) for cost in costs)
-        rows.append((name, (c, d), (p, q), (m, n)))
+    rows = tuple(_rows(*([r for r in s if r.parameters or r.forward] for s in (before, after))))
     if not repeats:
-        return Report(tuple(rows))
+        return Report(rows)
 
     def original(params: Any, *rest: Any, **named: Any) -> Any:
         f, ours = subject.call(jax.tree_util.tree_leaves(params), rest)
@@ -89,17 +85,21 @@ def report(pruned: Pruned, args: Sequence[Any], kwargs: dict[str, Any], repeats:
     sides = [(original, pruned.expand()), (pruned.apply, pruned.params)]
     forward = _times([_forward(f, p, args, kwargs) for f, p in sides], repeats)
     step = _times([_gradient(f, p, args, kwargs) for f, p in sides], repeats)
-    return Report(tuple(rows), forward, step)
+    return Report(rows, forward, step)
 
 
-def _by_layer(found: Summary) -> dict[str, tuple[int, int, int]]:
-    costs: dict[str, tuple[int, int, int]] = {}
-    for row in found:
-        if not (row.parameters or row.forward):
-            continue
-        _, parameters, forward = costs.get(row.layer, (0, 0, 0))
-        costs[row.layer] = row.output[-1], parameters + row.parameters, forward + row.forward
-    return costs
+def _rows(before: Sequence[Row], after: Sequence[Row]) -> Iterator[tuple[str, Pair, Pair, Pair]]:
+    """By layer; both come in the same order, but layers without names are named by lines that differ."""
+    if len(before) != len(after):
+        sums = [(sum(r.parameters for r in rows), sum(r.forward for r in rows)) for rows in (before, after)]
+        yield "all layers", (0, 0), *zip(*sums, strict=True)
+        return
+    names = list(dict.fromkeys(row.layer for row in before))
+    for name in names:
+        pairs = [(a, b) for a, b in zip(before, after, strict=True) if a.layer == name]
+        channels = pairs[-1][0].output[-1], pairs[-1][1].output[-1]
+        parameters = _sum((a.parameters, b.parameters) for a, b in pairs)
+        yield name, channels, parameters, _sum((a.forward, b.forward) for a, b in pairs)
 
 
 def _forward(fn: Callable[..., Any], params: Any, args: Any, kwargs: Any) -> Callable[[], Any]:

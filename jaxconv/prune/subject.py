@@ -57,8 +57,8 @@ class Subject:
         if position is None:
             raise ValueError(
                 "neither the function nor any of its arguments is a pytree with floating arrays in it; hand "
-                "the parameters over as an argument: prune(apply, params, x), or prune(model, x) for a callable "
-                "pytree."
+                "the parameters over as an argument: prune(apply, params, x), or prune(model, x) for a "
+                "callable pytree."
             )
         whole = fn if position < 0 else args[position]
         pairs, tree = jax.tree_util.tree_flatten_with_path(whole)
