@@ -74,7 +74,7 @@ class Coupling:
             free = value in self._weights or value.kind == "constant"
             self._of[value] = self.fresh(value.shape) if free else self.none(value.shape)
         for node in graph.nodes:
-            RULES.get(node.op, shut)(self, node)
+            RULES.get(node.name if node.op == "opaque" else node.op, shut)(self, node)
         if not open_ended:
             for value in graph.outputs:
                 self.lock(self.of(value), "it is a dimension of the result")

@@ -11,15 +11,9 @@ from .coupling import Coupling, Rule, place
 from .grouped import conv
 from .labels import Ints
 
-# Known to JAX's random numbers, but to no other analysis of the graph.
-_ELEMENTWISE = {"bitcast_convert_type"}
-
 
 def shut(c: Coupling, node: Node) -> None:
     """What is not understood, or has a body of its own, keeps all its sizes."""
-    if node.name in _ELEMENTWISE and node.operands[0].shape == node.results[0].shape:
-        _elementwise(c, node)
-        return
     for value in node.operands:
         c.lock(c.of(value), f"{place(node)} is not understood")
     for value in node.results:
@@ -43,6 +37,18 @@ def _elementwise(c: Coupling, node: Node) -> None:
                 c.labels.unite(before, labels)
     for result in node.results:
         c.put(result, [np.zeros(n, int) if d is None else d for d, n in zip(dims, shape, strict=True)])
+
+
+def _bitcast(c: Coupling, node: Node) -> None:
+    same = node.operands[0].shape == node.results[0].shape
+    (_elementwise if same else shut)(c, node)
+
+
+def _unstack(c: Coupling, node: Node) -> None:
+    dims, axis = list(c.of(node.operands[0])), node.params["axis"]
+    c.lock([dims.pop(axis)], f"{place(node)} takes it apart")
+    for result in node.results:
+        c.put(result, dims)
 
 
 def _dot(c: Coupling, node: Node) -> None:
@@ -185,7 +191,10 @@ def _constant(c: Coupling, node: Node) -> None:
         c.put(value, c.fresh(value.shape))
 
 
+# By operation; primitives that are opaque to other analyses of the graph by their name.
 RULES: dict[str, Rule] = {
+    "bitcast_convert_type": _bitcast,
+    "unstack": _unstack,
     "conv": conv,
     "dot": _dot,
     "window": _window,
