@@ -17,6 +17,7 @@ from .pruned import Pruned
 from .subject import is_weight
 
 Pair = tuple[float, float]
+_COUNTS = ("parameters", "forward")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +92,10 @@ def report(pruned: Pruned, args: Sequence[Any], kwargs: dict[str, Any], repeats:
 def _rows(before: Sequence[Row], after: Sequence[Row]) -> Iterator[tuple[str, Pair, Pair, Pair]]:
     """By layer; both come in the same order, but layers without names are named by lines that differ."""
     if len(before) != len(after):
-        sums = [(sum(r.parameters for r in rows), sum(r.forward for r in rows)) for rows in (before, after)]
-        yield "all layers", (0, 0), *zip(*sums, strict=True)
+        parameters, forward = (
+            (sum(getattr(r, n) for r in before), sum(getattr(r, n) for r in after)) for n in _COUNTS
+        )
+        yield "all layers", (0, 0), parameters, forward
         return
     names = list(dict.fromkeys(row.layer for row in before))
     for name in names:
