@@ -121,6 +121,8 @@ def test_strategies_for_groups(strategy, transposed, rng):
         f"groups={groups}" in text
     )
     close(got, want)
+    for name, masked in small.expand().items():  # what is left is the original's, at its place
+        assert not (np.asarray(masked - params[name])[np.asarray(masked) != 0]).any()
     channels = np.array(kept(small, "into", 3))
     if strategy == "groups":
         assert len(set(channels // 4)) == 1
