@@ -7,6 +7,7 @@ from . import interop as interop
 from . import linen as linen
 from . import nn as nn
 from . import partition as partition
+from . import prune as prune
 from . import restore as restore
 from . import testing as testing
 from .dropin import accelerate as accelerate

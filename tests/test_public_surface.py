@@ -49,6 +49,7 @@ FUNCTIONS = {
 }
 CLASSES = {"Axis", "ConvSpec", "Table"}
 MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "partition", "restore", "testing"}
+MODULES = {"explain", "filters", "graph", "interop", "linen", "nn", "prune", "restore", "testing"}
 LAYERS = {
     "AvgPool",
     "CausalConv",
@@ -132,6 +133,7 @@ INTEROP = [module for name, module in inspect.getmembers(jaxconv.interop, inspec
 RESTORE = [jaxconv.restore, jaxconv.restore.psf, jaxconv.restore.noise, metrics]
 SHOWN = (jaxconv, jaxconv.explain, jaxconv.filters, jaxconv.testing, *INTEROP, *RESTORE)
 SHOWN = (jaxconv, jaxconv.explain.see, jaxconv.testing, *INTEROP, *RESTORE)
+SHOWN = (jaxconv, jaxconv.prune, jaxconv.testing, *INTEROP, *RESTORE)
 DOCUMENTED = dict(pair for module in SHOWN for pair in public(module))
 
 
