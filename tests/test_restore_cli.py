@@ -74,11 +74,10 @@ def test_methods_take_their_options(scene, tmp_path):
 def test_total_variation_takes_its_strength_from_the_noise(scene):
     y, psf = blurred(scene), words.parse_psf(PSF)
     x, report = words.method_with("fista", {"iterations": 3})(y, psf)
-    for c in range(3):
-        weight = 0.15 * float(restore.noise_level(y[..., c]))
-        assert float(report.chosen["weight"][c]) == pytest.approx(weight, rel=1e-5)
-    alone = restore.fista(y[..., c], psf, weight, iterations=3).x
-    np.testing.assert_allclose(x[..., c], alone, rtol=1e-4)
+    weights = [0.15 * float(restore.noise_level(y[..., c])) for c in range(3)]
+    np.testing.assert_allclose(report.chosen["weight"], weights, rtol=1e-5)
+    alone = restore.fista(y[..., 2], psf, weights[2], iterations=3).x
+    np.testing.assert_allclose(x[..., 2], alone, rtol=1e-4)
     assert "chosen by the level of the noise; 3 of 3 iterations: a fixed number." in str(report)
 
 

@@ -142,7 +142,7 @@ class ConvTranspose(nnx.Module):
         )
         check_mask(mask, self.kernel_shape)
         draw = transposed(kernel_init, groups=feature_group_count)
-        self.kernel: nnx.Param[Any] = nnx.Param(
+        self.kernel: nnx.Variable[Any] = nnx.Param(
             draw(rngs.params(), self.kernel_shape, param_dtype), **kernel_metadata
         )
         self.bias: nnx.Param[jax.Array] | None

@@ -164,10 +164,12 @@ class Plan:
             if op.pattern is not None:
                 yield op.pattern, op.start
             for operand in op.operands:
-                if (isinstance(operand, Line) and operand.root is not None) or (
-                    isinstance(operand, Steady) and operand.pattern is not None
-                ):
-                    yield operand.pattern, op.begin
+                if isinstance(operand, Line):
+                    pattern = None if operand.root is None else operand.pattern
+                else:
+                    pattern = operand.pattern if isinstance(operand, Steady) else None
+                if pattern is not None:
+                    yield pattern, op.begin
         if self.out.root is not None:
             yield self.out.pattern, self.first
 

@@ -94,7 +94,7 @@ def _is_leaky(node: Node) -> bool:
         kept, other = node.operands[1 + positive], node.operands[2 - positive]
         return kept is x and _is_multiple(other, x)
     if node.name == "max":
-        a, b = node.operands
+        a, b = node.operands[:2]
         return _is_multiple(a, b) or _is_multiple(b, a)
     return False
 
