@@ -30,7 +30,8 @@ def test_examples_print_what_they_say(page: Path) -> None:
 
 def programs(page: Path) -> list[str]:
     """The code on a page that is written without prompts."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [program for program in found if not program.startswith(">>> ")]
 
 
 def test_the_readmes_programs_run() -> None:
