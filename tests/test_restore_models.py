@@ -99,7 +99,7 @@ def test_tiles_of_one_psf_are_one_blur_and_others_are_mixed_between_the_centres(
 
 def test_blur_of_colours_stacks_and_under_transformations(rng: np.random.Generator) -> None:
     psf = PSFS["large"].astype(np.float32)
-    x = rng.standard_normal((2, 14, 15, 3)).astype(np.float32)
+    x = rng.standard_normal((2, 17, 18, 3)).astype(np.float32)
     got = restore.blur(x, psf)
     assert got.shape == (2, 7, 9, 3)
     one = restore.Blur(psf, (7, 9), boundary="valid")
