@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+CAPTUM ?= captum==0.9.0
 DEMO_DIR ?= runs/demo
 BENCH_DIR ?= runs/bench
 TARGETS_DIR ?= runs/targets
@@ -51,12 +52,13 @@ bench-full: $(VENV)/.installed-bench $(VENV)/.installed-torch ## the same of all
 	$(PY) -m benchmarks.report $(BENCH_DIR)/operators.jsonl --out $(BENCH_DIR)/full
 
 targets: $(TARGETS_VENV)/.installed-cuda ## compile the operators for an H100 and a TPU v5e that are not there, check the programs
-	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal tests/test_targets.py tests/test_targets_compiled.py $(PYTEST_ARGS)
+	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal tests/test_targets.py \
+	  tests/test_targets_compiled.py tests/test_shards_compiled.py $(PYTEST_ARGS)
 	$(TARGETS_PY) -m benchmarks.targets --out $(TARGETS_DIR) $(TARGETS_ARGS)
 
 targets-quick: $(TARGETS_VENV)/.installed-cuda ## of those programs the ones most easily wrong, checked only
 	JAX_PLATFORMS=cpu $(TARGETS_PY) -m pytest -q -n 2 --dist worksteal -m "not slow" tests/test_targets.py \
-	  tests/test_targets_compiled.py $(PYTEST_ARGS)
+	  tests/test_targets_compiled.py tests/test_shards_compiled.py $(PYTEST_ARGS)
 
 scaling: $(TARGETS_VENV)/.installed-cuda ## compile the examples' training steps for 256 TPU chips that are not there
 	@$(MAKE) --no-print-directory VENV=$(TARGETS_VENV) $(TARGETS_VENV)/.installed-examples
@@ -94,7 +96,8 @@ $(TARGETS_VENV)/.installed-cuda: pyproject.toml
 
 $(VENV)/.installed-torch: pyproject.toml | $(PY)
 	@if $(PY) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))"; \
-	then echo "installing $(TORCH) into $(VENV)"; $(PY) -m pip install -qq --disable-pip-version-check $(TORCH); fi
+	then echo "installing $(TORCH) and $(CAPTUM) into $(VENV)"; \
+	  $(PY) -m pip install -qq --disable-pip-version-check $(TORCH) $(CAPTUM); fi
 	@touch $@
 
 # The extra's name is the stem: .installed-test holds '.[test]'.
