@@ -3,8 +3,9 @@
 `torch`, `keras`, `flax`, `equinox` and `haiku` have `load`, which finds the places of a whole network's
 weights in a model: see docs/porting.md. `onnx` reads and writes whole networks. Of single layers, as arrays,
 every module but `equinox` and `haiku` has `conv_kernel` and `conv_transpose_kernel` (theirs -> jaxconv's),
-the inverses `to_...`, and `bias`; `keras` and `tensorflow` have the depthwise and separable kernels too, `keras`
-and `flax` what their paddings of a transposed convolution mean here. docs/conventions.md has the table.
+the inverses `to_...`, and `bias`; `keras` and `tensorflow` have the depthwise and separable kernels too,
+`keras` and `flax` what their paddings of a transposed convolution mean here. The table is in
+docs/conventions.md.
 """
 
 from . import equinox as equinox
