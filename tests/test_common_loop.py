@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from examples.common import checkpoint, history, stop
 from examples.common.config import TrainConfig
@@ -68,6 +69,15 @@ class Graded(Toy):
         assert isinstance(model, nnx.Module)
         (score,) = track([next(vars(self)["scores"])])
         return {"closeness": score}
+
+
+def test_only_the_loop_asks_whether_to_stop(tmp_path, monkeypatch):
+    """What JAX is asked about is what it takes for the progress of this process."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    train(TOY, replace(CONFIG, out=tmp_path), silent())
+    assert len(steps_in(tmp_path)) > 1
+    assert asked == []  # alone, the loop asks nobody
 
 
 def test_the_newest_checkpoints_and_the_best_are_kept(tmp_path):

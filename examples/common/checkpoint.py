@@ -30,6 +30,19 @@ class Restored(NamedTuple):
     progress: dict[str, Any]
 
 
+class _Manager(ocp.CheckpointManager):
+    """Never asks JAX whether to stop: the loop does, after every step.
+
+    Orbax asks once more when a checkpoint is whole, in a thread and for that checkpoint's step. JAX takes the
+    last step it was asked about for this process's progress, so an older one makes it choose a step to stop
+    after that this process has passed: the others stop there, and wait for it forever.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        del step
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one run, in numbered folders: the `keep` newest and the `keep_best` best ones.
 
@@ -50,7 +63,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             create=True,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=_ITEMS)
+        self._manager = _Manager(self.folder, options=options, item_names=_ITEMS)
         # By step. What is still being saved counts, in all processes alike, so the files are not asked again.
         metrics = {step: self._manager.metrics(step) for step in self.steps()}
         self._scores = {step: _score(found) for step, found in metrics.items() if found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import zipfile
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) 
 
 def _torch(path: Path) -> Mapping[str, Any]:
     try:
-        import torch  # pyright: ignore[reportMissingImports]  # not installed by any extra
+        torch = _pytorch()
     except ImportError:
         raise ValueError(
             f"{path} can be read where PyTorch is installed only; store the state_dict as .safetensors "
@@ -113,6 +114,11 @@ def _torch(path: Path) -> Mapping[str, Any]:
             "Where you trust it, load it with PyTorch and save model.state_dict() as .safetensors."
         ) from None
     return unwrapped(found, str(path))
+
+
+def _pytorch() -> Any:
+    # No extra installs it, and where it is missing a type checker takes the torch.py beside this file for it.
+    return importlib.import_module("torch")
 
 
 def unwrapped(found: Any, name: str) -> Mapping[str, Any]:
@@ -137,10 +143,9 @@ def to_numpy(value: Any) -> Any:
         return value
     value = value.detach().cpu()
     if str(value.dtype) == "torch.bfloat16":
-        import torch  # pyright: ignore[reportMissingImports]
         from ml_dtypes import bfloat16
 
-        return value.contiguous().view(torch.int16).numpy().view(bfloat16)
+        return value.contiguous().view(_pytorch().int16).numpy().view(bfloat16)
     return value.numpy()
 
 
