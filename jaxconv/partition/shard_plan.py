@@ -19,7 +19,7 @@ from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
 from . import shard_resizes, shard_rules, shard_windows
 from .shard_rules import Planned, Rule, undivided, vary, varying
-from .shard_values import ONCE, Array, Context, Dims, Refused, relay, splits, whole
+from .shard_values import ONCE, Array, Context, Dims, Refused, full, relay, splits, whole
 
 _KEPT = frozenset({"custom_jvp_call"})
 _ROUNDS = 4  # until a loop's carry lies as it did the round before
@@ -146,8 +146,7 @@ class _Derivative:
         self.plan = planned(quiet, graph, [*dims, *mine, *map(whole, constants)])
         want = [*results, *(d for d, ok in zip(results, self.moving, strict=True) if ok)]
         self.laid = [
-            relay(quiet, v.shape, v.dtype, have, to)
-            for v, have, to in zip(graph.outputs, self.plan.dims, want, strict=True)
+            relay(quiet, v, have, to) for v, have, to in zip(graph.outputs, self.plan.dims, want, strict=True)
         ]
 
     def _traced(self, node: Node) -> Graph:
@@ -196,29 +195,29 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
         raise Refused("it is a loop of unknown length; lax.scan and fori_loop of known length are possible")
     consts, count = node.parts.constant, node.parts.carried
     body = node.bodies[0]
-    dims = [tuple(None if s is ONCE else s for s in d) for d in dims]
+    dims = [full(d) for d in dims]
     xs = dims[consts + count :]
     if any(d[0] is not None for d in xs):
         raise Refused("it goes through a divided dimension step by step")
     carried = dims[consts : consts + count]
     for _ in range(_ROUNDS):
         inner = planned(Context(context.steps), body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
-        after = [tuple(None if s is ONCE else s for s in d) for d in inner.dims[:count]]
+        after = [full(d) for d in inner.dims[:count]]
         wider = [b if splits(b) and not splits(a) else a for a, b in zip(carried, after, strict=True)]
         if wider == carried:
             break
         carried = wider
     inner = planned(context, body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
     begin = [
-        relay(context, v.shape, v.dtype, have, want)
+        relay(context, v, have, want)
         for v, have, want in zip(
             node.operands, _given(node, dims), [*dims[:consts], *carried, *xs], strict=True
         )
     ]
     settle = [
-        relay(context, v.shape, v.dtype, have, want)
+        relay(context, v, have, want)
         for v, have, want in zip(
-            body.outputs, inner.dims, [*carried, *(_bare(d) for d in inner.dims[count:])], strict=True
+            body.outputs, inner.dims, [*carried, *(full(d) for d in inner.dims[count:])], strict=True
         )
     ]
 
@@ -235,15 +234,11 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
         )
         return [*carry, *ys]
 
-    return Planned([*carried, *((None, *_bare(d)) for d in inner.dims[count:])], run)
+    return Planned([*carried, *((None, *full(d)) for d in inner.dims[count:])], run)
 
 
 def _given(node: Node, dims: Sequence[Dims]) -> Sequence[Dims]:
     return [d if v.shape else () for v, d in zip(node.operands, dims, strict=True)]
-
-
-def _bare(dims: Dims) -> Dims:
-    return tuple(None if s is ONCE else s for s in dims)
 
 
 def _steady(step: Callable[..., Any], carry: list[Array], xs: list[Array]) -> list[Array]:

@@ -17,7 +17,7 @@ from ..graph.nodes import Node, Window
 from ..ops.resample_weights import dense
 from .halo import Split, fetch, moves
 from .shard_rules import Planned, Rule, bind, dot
-from .shard_values import ONCE, Array, Change, Context, Dims, Refused, local, masked, relay, splits
+from .shard_values import Array, Change, Context, Dims, Refused, full, local, masked, relay, splits
 
 
 def resize(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -34,7 +34,7 @@ def resize(context: Context, node: Node, dims: list[Dims]) -> Planned:
     [contracted] = node.params["dimension_numbers"][0][1 - side]
     matrix = node.operands[1 - side]
     parts = (source, target) if contracted == 0 else (target, source)
-    lay = relay(context, matrix.shape, matrix.dtype, dims[1 - side], parts)
+    lay = relay(context, matrix, dims[1 - side], parts)
 
     def run(*xs: Array) -> Sequence[Array]:
         x, by = settle(xs[side]), lay(xs[1 - side])
@@ -49,13 +49,13 @@ def _resample(context: Context, node: Node, have: Dims) -> Planned:
     [window], p = node.windows, node.params
     dim, split = p["axis"], have[p["axis"]]
     if not isinstance(split, Split):
-        want = tuple(None if s is ONCE else s for s in have)
-        settle = relay(context, node.operands[0].shape, node.operands[0].dtype, have, want)
+        want = full(have)
+        settle = relay(context, node.operands[0], have, want)
         return Planned([want], lambda x: bind(node, settle(x)))
     source, target = _blocks(window, split, node.results[0].shape[dim])
     settle, want = _settled(context, node, have, dim, source, 0)
     matrix = dense(p["by"], p["transposed"])
-    lay = relay(Context({}), matrix.shape, matrix.dtype, (None, None), (target, source))
+    lay = relay(Context({}), matrix, (None, None), (target, source))
 
     def run(x: Array) -> list[Array]:
         x = settle(x)
@@ -71,9 +71,8 @@ def _settled(
     context: Context, node: Node, have: Dims, dim: int, source: Split, operand: int
 ) -> tuple[Change, Dims]:
     """The operand with all that its results need, and zeros beyond: no weight makes a NaN harmless."""
-    want = tuple(source if d == dim else None if s is ONCE else s for d, s in enumerate(have))
-    value = node.operands[operand]
-    settle = relay(context, value.shape, value.dtype, have, want)
+    want = tuple(source if d == dim else s for d, s in enumerate(full(have)))
+    settle = relay(context, node.operands[operand], have, want)
     only = tuple(s if d == dim else None for d, s in enumerate(want))
     return lambda x: masked(settle(x), only, 0), want
 
@@ -87,7 +86,7 @@ def _blocks(window: Window, have: Split, size: int) -> tuple[Split, Split]:
     start = min(have.start * size // have.size, 0)
     length = max(each, size - start - (have.devices - 1) * each)
     target = Split(size, have.axis, have.devices, start, each, length)
-    firsts, lasts = [0], [1]
+    firsts, lasts = list[int](), list[int]()
     seen = [(min(row), max(row) + 1) if row else None for row in window.rows]
     for device in range(have.devices):
         rows = [seen[o] for o in target.held(device) if 0 <= o < size]
@@ -95,7 +94,7 @@ def _blocks(window: Window, have: Split, size: int) -> tuple[Split, Split]:
         if ends:
             firsts.append(min(a for a, _ in ends) - device * have.step)
             lasts.append(max(b for _, b in ends) - device * have.step)
-    first, last = (min(firsts[1:] or [0]), max(lasts[1:] or [1]))
+    first, last = min(firsts, default=0), max(lasts, default=1)
     return have.over(first, last - first), target
 
 
@@ -108,8 +107,8 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
     value = node.operands[0]
     assert rows is not None
     split = dims[0][dim]
-    want = tuple(None if s is ONCE else s for s in dims[0])
-    settle = relay(context, value.shape, value.dtype, dims[0], want)
+    want = full(dims[0])
+    settle = relay(context, value, dims[0], want)
     index = np.array([row[0] for row in rows])
     if isinstance(split, Split):
         _, target = _blocks(window, split, len(rows))
@@ -128,8 +127,8 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
 def reverse(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """Mirrored: what is at the other end comes from there."""
     turned, value = node.params["dimensions"], node.operands[0]
-    want = tuple(None if s is ONCE else s for s in dims[0])
-    settle = relay(context, value.shape, value.dtype, dims[0], want)
+    want = full(dims[0])
+    settle = relay(context, value, dims[0], want)
     found: dict[int, Any] = {}
     for dim, split in splits(want):
         if dim in turned:

@@ -17,6 +17,7 @@ from jax import lax
 from ..graph.nodes import Node, Value
 from ..graph.reshaped import groups
 from .halo import Split, fetch, moves
+from .operation import apply, extreme
 from .shard_values import (
     ONCE,
     Array,
@@ -25,6 +26,7 @@ from .shard_values import (
     Dims,
     Refused,
     counted,
+    full,
     local,
     masked,
     names,
@@ -59,8 +61,7 @@ _AS_THEY_ARE = {"sharding_constraint", "device_put", "pcast", "pvary", "name"}
 def bind(node: Node, *operands: Any, **params: Any) -> Sequence[Array]:
     """The operation itself, perhaps with other parameters; operands come to vary over the same axes."""
     axes = frozenset[Any]().union(*(varying(x) for x in operands))
-    found = node.equation.primitive.bind(*(vary(x, axes) for x in operands), **node.params | params)
-    return found if node.equation.primitive.multiple_results else [found]
+    return apply(node, [vary(x, axes) for x in operands], **params)
 
 
 def varying(x: Any) -> frozenset[Any]:
@@ -78,7 +79,7 @@ def undivided(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """An operation on arrays that are whole on each device."""
     if any(splits(d) for d in dims):
         raise Refused("it is not known how to run it on a part of an array")
-    laid = [relay(context, v.shape, v.dtype, d, whole(v)) for v, d in zip(node.operands, dims, strict=True)]
+    laid = [relay(context, v, d, whole(v)) for v, d in zip(node.operands, dims, strict=True)]
     return Planned([whole(v) for v in node.results], lambda *xs: bind(node, *_each(laid, xs)))
 
 
@@ -92,7 +93,7 @@ def _spread(context: Context, value: Value, have: Dims, shape: Sequence[int]) ->
         return (), lambda x: x
     lone = [n == 1 != m for n, m in zip(value.shape, shape, strict=True)]
     bare = tuple(None if one else s for one, s in zip(lone, have, strict=True))
-    lay = relay(context, value.shape, value.dtype, have, bare)
+    lay = relay(context, value, have, bare)
     return tuple(ONCE if one else s for one, s in zip(lone, bare, strict=True)), lay
 
 
@@ -111,7 +112,7 @@ def elementwise(context: Context, node: Node, dims: list[Dims]) -> Planned:
     arrays = [d for d, _ in spread if d]
     want = together(arrays) if arrays else ()
     laid = [
-        lay if not d else _then(lay, relay(context, shape, v.dtype, d, want))
+        lay if not d else _then(lay, relay(context, jax.ShapeDtypeStruct(shape, v.dtype), d, want))
         for v, (d, lay) in zip(node.operands, spread, strict=True)
     ]
     guarded = node.name not in _HARMLESS and any(not s.exact for _, s in splits(want))
@@ -138,7 +139,7 @@ def broadcast(context: Context, node: Node, dims: list[Dims]) -> Planned:
     stretched = tuple(
         None if n == 1 and isinstance(s, Split) else s for n, s in zip(value.shape, have, strict=True)
     )
-    settle = relay(context, value.shape, value.dtype, have, stretched)
+    settle = relay(context, value, have, stretched)
     found: list[Any] = [ONCE if n > 1 else None for n in to]
     for dim, (size, held) in enumerate(zip(value.shape, stretched, strict=True)):
         if size == to[places[dim]]:
@@ -182,7 +183,7 @@ def reshape(context: Context, node: Node, dims: list[Dims]) -> Planned:
             for d in before:
                 have[d] = None
     to = tuple(found)
-    settle = relay(context, value.shape, value.dtype, dims[0], tuple(have))
+    settle = relay(context, value, dims[0], tuple(have))
     return Planned([to], lambda x, *_: [lax.reshape(settle(x), local(result.shape, to))])
 
 
@@ -217,13 +218,10 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
         key=lambda i: values[i].shape[dim],
         default=None,
     )
-    others = together([(*d[:dim], *d[dim + 1 :]) for d in held])
-    others = tuple(None if s is ONCE else s for s in others)
+    others = full(together([(*d[:dim], *d[dim + 1 :]) for d in held]))
     want: Any = (*others[:dim], None, *others[dim:])
     laid = [
-        relay(
-            context, v.shape, v.dtype, d, (*others[:dim], d[dim] if main is not None else None, *others[dim:])
-        )
+        relay(context, v, d, (*others[:dim], d[dim] if main is not None else None, *others[dim:]))
         for v, d in zip(values, held, strict=True)
     ]
     if main is None:
@@ -302,7 +300,7 @@ def reduce(context: Context, node: Node, dims: list[Dims]) -> Planned:
     divided = [s for d, s in splits(have) if d in over]
     result = tuple(s for d, s in enumerate(have) if d not in over)
     want = tuple(None if d in over and s is ONCE else s for d, s in enumerate(have))
-    settle = relay(context, value.shape, value.dtype, have, want)
+    settle = relay(context, value, have, want)
     if not divided:
         if others and any(splits(d) for d in others):
             raise Refused("it is not known how to run it on a part of an array")
@@ -325,8 +323,7 @@ def reduced(x: Array, dims: Dims, over: Sequence[int], how: str, keepdims: bool 
 def _extremum(x: Array, dims: Dims, over: Sequence[int], how: str, keepdims: bool) -> Array:
     """JAX has no derivative of pmax; of equal ones each gets its share, as it is on one device."""
     divided = [s for d, s in splits(dims) if d in over]
-    largest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
-    fill = largest if how == "max" else -largest if largest == -np.inf else jnp.iinfo(x.dtype).max
+    fill = extreme(x.dtype, "least" if how == "max" else "most")
     fixed = lax.stop_gradient(counted(x, dims, over, fill))
     axes = tuple(over)
     local_best, across = (jnp.max, lax.pmax) if how == "max" else (jnp.min, lax.pmin)
@@ -349,10 +346,7 @@ def dot(context: Context, node: Node, dims: list[Dims]) -> Planned:
             common = together([(dims[side][d],) for side, d in enumerate(pair)])[0]
             for side, d in enumerate(pair):
                 want[side][d] = None if common is ONCE else common
-    laid = [
-        relay(context, v.shape, v.dtype, have, tuple(to))
-        for v, have, to in zip(node.operands, dims, want, strict=True)
-    ]
+    laid = [relay(context, v, have, tuple(to)) for v, have, to in zip(node.operands, dims, want, strict=True)]
     summed = [s for d, s in splits(tuple(want[0])) if d in contracted[0]]
     free = [
         [s for d, s in enumerate(want[side]) if d not in (*contracted[side], *batched[side])]
@@ -379,8 +373,8 @@ def along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
     def rule(context: Context, node: Node, dims: list[Dims]) -> Planned:
         if any(d in dims_of(node) for d, _ in splits(dims[0])):
             raise Refused(why)
-        want = tuple(None if s is ONCE else s for s in dims[0])
-        settle = relay(context, node.operands[0].shape, node.operands[0].dtype, dims[0], want)
+        want = full(dims[0])
+        settle = relay(context, node.operands[0], dims[0], want)
         return Planned([want] * len(node.results), lambda x, *rest: bind(node, settle(x), *rest))
 
     return rule
@@ -396,8 +390,8 @@ def cuts(sizes: Callable[[Node], Sequence[int]]) -> Rule:
         shape, wanted = node.operands[0].shape, sizes(node)
         if any(wanted[d] != shape[d] for d, _ in splits(dims[0])) or any(splits(d) for d in dims[1:]):
             raise Refused("it takes a part at a computed place along a divided dimension")
-        want = tuple(None if s is ONCE else s for s in dims[0])
-        settle = relay(context, shape, node.operands[0].dtype, dims[0], want)
+        want = full(dims[0])
+        settle = relay(context, node.operands[0], dims[0], want)
         parts = local(wanted, want)
         return Planned([want], lambda x, *at: [lax.dynamic_slice(settle(x), at, parts)])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..graph.nodes import Node, Value
@@ -107,6 +108,11 @@ def splits(dims: Dims) -> list[tuple[int, Split]]:
     return [(d, s) for d, s in enumerate(dims) if isinstance(s, Split)]
 
 
+def full(dims: Dims) -> Dims:
+    """What was held once is held at each position."""
+    return tuple(None if s is ONCE else s for s in dims)
+
+
 def local(shape: Sequence[int], dims: Dims) -> tuple[int, ...]:
     """The shape on a device."""
     return tuple(
@@ -114,13 +120,12 @@ def local(shape: Sequence[int], dims: Dims) -> tuple[int, ...]:
     )
 
 
-def relay(context: Context, shape: Sequence[int], dtype: Any, have: Dims, want: Dims) -> Change:
+def relay(context: Context, of: Value | jax.ShapeDtypeStruct | np.ndarray, have: Dims, want: Dims) -> Change:
     """The change from one way to lie to another.
 
     Args:
       context: notes what is sent.
-      shape: of the whole array.
-      dtype: of the array.
+      of: the whole array; its shape and dtype count.
       have: how it lies.
       want: how it is to lie.
 
@@ -131,11 +136,11 @@ def relay(context: Context, shape: Sequence[int], dtype: Any, have: Dims, want: 
       Refused: if a divided dimension is to be whole.
     """
     changes: list[Change] = []
-    here = list(local(shape, have))
+    here = list(local(of.shape, have))
     for dim, (old, new) in enumerate(zip(have, want, strict=True)):
         if old != new:
-            changes.append(_changed(context, tuple(here), dtype, dim, shape[dim], old, new))
-            here[dim] = local(shape[dim : dim + 1], (new,))[0]
+            changes.append(_changed(context, tuple(here), of.dtype, dim, of.shape[dim], old, new))
+            here[dim] = local(of.shape[dim : dim + 1], (new,))[0]
     return lambda x: _all(changes, x)
 
 

@@ -14,6 +14,7 @@ from jax import lax
 
 from ..graph import Value
 from . import stream_pieces as pieces
+from .operation import apply
 from .stream_lines import Line, Op, Place, Steady, whole
 from .stream_pattern import Pattern
 from .stream_plan import Plan, more, view, view_of
@@ -240,7 +241,7 @@ def still(value: Value, values: dict[Value, Any]) -> Any:
             values[value] = value.data
         else:
             operands = [still(v, values) for v in value.node.operands]
-            values |= zip(value.node.results, pieces.apply(value.node, operands), strict=True)
+            values |= zip(value.node.results, apply(value.node, operands), strict=True)
     return values[value]
 
 
