@@ -56,7 +56,6 @@ def axes(node: Node) -> dict[int, Axis]:
     return {
         d: Axis(shape[d], kernel, stride, dilation, int(lo), int(hi), base)
         for d, kernel, stride, dilation, (lo, hi), base in _written_out(node)
-        if kernel
     }
 
 

@@ -18,6 +18,7 @@ from jax import lax
 from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
 from . import shard_resizes, shard_rules, shard_windows
+from .regions import live
 from .shard_rules import Planned, Rule, undivided, vary, varying
 from .shard_values import ONCE, Array, Context, Dims, Refused, full, relay, splits, whole
 
@@ -84,7 +85,7 @@ def planned(context: Context, graph: Graph, inputs: Sequence[Dims]) -> Plan:
     """
     lies: dict[Value, Dims] = dict(zip(graph.inputs, inputs, strict=True))
     steps: list[tuple[Node, Planned]] = []
-    for node in _needed(graph):
+    for node in live(graph, _used):
         dims = [lies.get(v, whole(v)) for v in node.operands]
         context.node = node
         try:
@@ -95,15 +96,6 @@ def planned(context: Context, graph: Graph, inputs: Sequence[Dims]) -> Plan:
         steps.append((node, step))
         lies |= zip(node.results, step.dims, strict=True)
     return Plan(graph, steps, [lies.get(v, whole(v)) for v in graph.outputs])
-
-
-def _needed(graph: Graph) -> list[Node]:
-    wanted, found = set(graph.outputs), []
-    for node in reversed(graph.nodes):
-        if any(v in wanted for v in node.results):
-            wanted |= {v for i, v in enumerate(node.operands) if _used(node, i)}
-            found.append(node)
-    return found[::-1]
 
 
 def _rule(node: Node, dims: Sequence[Dims]) -> Rule:

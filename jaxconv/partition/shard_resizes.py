@@ -15,9 +15,9 @@ from jax import lax
 
 from ..graph.nodes import Node, Window
 from ..ops.resample_weights import dense
-from .halo import Split, fetch, moves
+from .halo import Split
 from .shard_rules import Planned, Rule, bind, dot
-from .shard_values import Array, Change, Context, Dims, Refused, full, local, masked, relay, splits
+from .shard_values import Array, Change, Context, Dims, Refused, fetched, full, masked, relay, splits
 
 
 def resize(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -73,8 +73,7 @@ def _settled(
     """The operand with all that its results need, and zeros beyond: no weight makes a NaN harmless."""
     want = tuple(source if d == dim else s for d, s in enumerate(full(have)))
     settle = relay(context, node.operands[operand], have, want)
-    only = tuple(s if d == dim else None for d, s in enumerate(want))
-    return lambda x: masked(settle(x), only, 0), want
+    return lambda x: masked(settle(x), want, 0, [dim]), want
 
 
 def _blocks(window: Window, have: Split, size: int) -> tuple[Split, Split]:
@@ -113,9 +112,7 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
     if isinstance(split, Split):
         _, target = _blocks(window, split, len(rows))
         table = target.table
-        by = moves(split, np.where(table >= 0, index[np.maximum(table, 0)], -1))
-        context.sends(dim, local(value.shape, want), value.dtype, split, by)
-        take: Change = lambda x: fetch(x, dim, by)  # noqa: E731
+        take = fetched(context, value, want, dim, np.where(table >= 0, index[np.maximum(table, 0)], -1))
     else:
         target: Any = None
         take = lambda x: jnp.take(x, index, axis=dim, mode="clip")  # noqa: E731
@@ -129,18 +126,18 @@ def reverse(context: Context, node: Node, dims: list[Dims]) -> Planned:
     turned, value = node.params["dimensions"], node.operands[0]
     want = full(dims[0])
     settle = relay(context, value, dims[0], want)
-    found: dict[int, Any] = {}
+    changes: dict[int, Change] = {}
     for dim, split in splits(want):
         if dim in turned:
             table = split.table
-            found[dim] = moves(split, np.where(table >= 0, split.size - 1 - table, -1))
-            context.sends(dim, local(value.shape, want), value.dtype, split, found[dim])
+            mirrored = np.where(table >= 0, split.size - 1 - table, -1)
+            changes[dim] = fetched(context, value, want, dim, mirrored)
 
     def run(x: Array) -> list[Array]:
         x = settle(x)
-        for dim, by in found.items():
-            x = fetch(x, dim, by)
-        rest = [d for d in turned if d not in found]
+        for change in changes.values():
+            x = change(x)
+        rest = [d for d in turned if d not in changes]
         return [lax.rev(x, rest) if rest else x]
 
     return Planned([want], run)

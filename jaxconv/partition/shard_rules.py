@@ -16,7 +16,8 @@ from jax import lax
 
 from ..graph.nodes import Node, Value
 from ..graph.reshaped import groups
-from .halo import Split, fetch, moves
+from .along import along, padded
+from .halo import Split
 from .operation import apply, extreme
 from .shard_values import (
     ONCE,
@@ -26,6 +27,7 @@ from .shard_values import (
     Dims,
     Refused,
     counted,
+    fetched,
     full,
     local,
     masked,
@@ -229,7 +231,7 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
     offsets = np.cumsum([0, *(v.shape[dim] for v in values)])
     split = _joined(held[main][dim], int(offsets[main]), node.results[0].shape[dim])
     placed = [
-        _placed(context, (v.shape, v.dtype), (*others[:dim], d[dim], *others[dim:]), dim, split, int(offset))
+        _placed(context, v, (*others[:dim], d[dim], *others[dim:]), dim, split, int(offset))
         for v, d, offset in zip(values, held, offsets, strict=False)
     ]
 
@@ -251,38 +253,27 @@ def _joined(main: Split, offset: int, size: int) -> Split:
 
 
 def _placed(
-    context: Context, of: tuple[Any, Any], have: Dims, dim: int, split: Split, offset: int
+    context: Context, value: Value, have: Dims, dim: int, split: Split, offset: int
 ) -> Callable[[Array, Array | None], Array]:
     """Puts an array into blocks of a longer one; into a new one if there is none yet."""
-    shape, dtype = of
     positions = split.table - offset
-    there = (split.table >= 0) & (positions >= 0) & (positions < shape[dim])
+    there = (split.table >= 0) & (positions >= 0) & (positions < value.shape[dim])
     columns = np.flatnonzero(there.any(0))
     first, last = int(columns[0]), int(columns[-1]) + 1
-    source: Any = have[dim] if isinstance(have[dim], Split) else None
-
-    def taken(rows: slice) -> Change:
-        wanted = np.where(there, positions, -1)[:, rows]
-        if source is None:
-            table = jnp.asarray(np.maximum(wanted, 0))
-            return lambda x: jnp.take(x, table[lax.axis_index(split.axis)], axis=dim, mode="clip")
-        by = moves(source, wanted)
-        context.sends(dim, local(shape, have), dtype, source, by)
-        return lambda x: fetch(x, dim, by)
-
-    rows = slice(first, last)
-    part = taken(rows)
-    mask = there[:, rows]
+    there = there[:, first:last]
+    wanted = np.where(there, positions[:, first:last], -1)
+    if isinstance(have[dim], Split):
+        part = fetched(context, value, have, dim, wanted)
+    else:
+        part = _chosen(dim, split, wanted)
 
     def place(x: Array, y: Array | None) -> Array:
         x = part(x)
         if y is None:
-            config = [(first, split.length - last, 0) if d == dim else (0, 0, 0) for d in range(x.ndim)]
-            return lax.pad(x, jnp.zeros((), x.dtype), config)
-        if not mask.all():
-            line = jnp.asarray(mask)[lax.axis_index(split.axis)]
-            line = line.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
-            x = jnp.where(line, x, lax.slice_in_dim(y, first, last, axis=dim))
+            return padded(x, dim, first, split.length - last)
+        if not there.all():
+            here = jnp.asarray(there)[lax.axis_index(split.axis)]
+            x = jnp.where(along(here, dim, x.ndim), x, lax.slice_in_dim(y, first, last, axis=dim))
         parts = [
             lax.slice_in_dim(y, 0, first, axis=dim),
             x,
@@ -291,6 +282,12 @@ def _placed(
         return lax.concatenate(parts, dim)
 
     return place
+
+
+def _chosen(dim: int, split: Split, wanted: np.ndarray) -> Change:
+    """Each device takes the positions that it wants of what is whole."""
+    table = jnp.asarray(np.maximum(wanted, 0))
+    return lambda x: jnp.take(x, table[lax.axis_index(split.axis)], axis=dim, mode="clip")
 
 
 def reduce(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -367,7 +364,7 @@ def dot(context: Context, node: Node, dims: list[Dims]) -> Planned:
     return Planned([result], run)
 
 
-def along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
+def whole_along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
     """The rule of an operation that needs some dimensions whole and does not care about the others."""
 
     def rule(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -380,7 +377,7 @@ def along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
     return rule
 
 
-cumulative = along(lambda node: [node.params["axis"]], "it is a running sum along a divided dimension")
+cumulative = whole_along(lambda node: [node.params["axis"]], "it is a running sum along a divided dimension")
 
 
 def cuts(sizes: Callable[[Node], Sequence[int]]) -> Rule:

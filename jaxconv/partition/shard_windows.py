@@ -91,15 +91,15 @@ def _sees_beyond(taps: Taps, out: int, size: int) -> bool:
 
 
 def windowed(
-    context: Context, node: Node, have: Dims, operand: int = 0, fill: Any = 0
+    context: Context, node: Node, have: Dims, fill: Any = 0
 ) -> tuple[Dims, dict[int, Step], Callable[..., Array]]:
-    """The results' dimensions, the steps by dimension, and what brings an operand's block into form."""
-    value, result = node.operands[operand], node.results[0].shape
+    """The results' dimensions, the steps by dimension, and what brings the operand's block into form."""
+    value, result = node.operands[0], node.results[0].shape
     found: dict[int, Step] = {}
     want = list(full(have))
     for window in node.windows:
         dim, split = window.operand_dim, have[window.operand_dim]
-        if window.operand == operand and isinstance(split, Split):
+        if isinstance(split, Split):
             found[dim] = step(context, window, split, result[window.result_dim])
             want[dim] = found[dim].source
     settle = relay(context, value, have, tuple(want))
@@ -110,14 +110,10 @@ def windowed(
         for dim, one in borders.items():
             clean = isinstance(value, int) and value == 0 and _clean(have[dim], one.source)
             if not clean:
-                x = masked(x, _only(tuple(want), dim), value)
+                x = masked(x, tuple(want), value, [dim])
         return x
 
     return tuple(found[d].target if d in found else s for d, s in enumerate(want)), found, form
-
-
-def _only(dims: Dims, dim: int) -> Dims:
-    return tuple(s if d == dim else None for d, s in enumerate(dims))
 
 
 def _clean(have: Any, source: Split) -> bool:
