@@ -40,7 +40,7 @@ def axes(node: Node) -> dict[int, Axis]:
 
     Example:
       >>> import jax, jaxconv
-      >>> x, kernel = jax.ShapeDtypeStruct((1, 9, 4), "f4"), jax.ShapeDtypeStruct((3, 4, 2), "f4")
+      >>> x, kernel = jax.ShapeDtypeStruct((1, 9, 4), "f4"), jax.ShapeDtypeStruct((3, 2, 4), "f4")
       >>> up = jaxconv.graph.trace(lambda x, k: jaxconv.conv_transpose(x, k, stride=2), x, kernel)
       >>> axes(up.nodes[0])
       {1: Axis(size=9, kernel=3, stride=1, dilation=1, lo=2, hi=2, base=2)}
