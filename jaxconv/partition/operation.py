@@ -9,7 +9,7 @@ and the piece is the same operation with another border. What is known of a and 
 a tile at an edge is a program of its own and pads there as the whole does (`local.py`). On devices and in a
 stream one program runs everywhere, and only the shift a base - c stride is a constant: blocks are whole
 periods away from each other. There, what lies beyond the ends is replaced by the operation's neutral number
-when it runs (`shard_windows.py`, `stream_pieces.py`).
+when it runs (`shard_windows.py`, `stream_run.py`).
 """
 
 # Parameters of equations are not typed.
