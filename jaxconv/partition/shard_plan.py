@@ -185,52 +185,48 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """A scan whose body runs on pieces; its carry lies alike in each round."""
     if node.name != "scan" or node.parts is None:
         raise Refused("it is a loop of unknown length; lax.scan and fori_loop of known length are possible")
-    consts, count = node.parts.constant, node.parts.carried
-    body = node.bodies[0]
+    first, [body] = node.parts.constant, node.bodies
+    count, stop = node.parts.carried, first + node.parts.carried
     dims = [full(d) for d in dims]
-    xs = dims[consts + count :]
-    if any(d[0] is not None for d in xs):
+    if any(d[0] is not None for d in dims[stop:]):
         raise Refused("it goes through a divided dimension step by step")
-    carried = dims[consts : consts + count]
-    for _ in range(_ROUNDS):
-        inner = planned(Context(context.steps), body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
-        after = [full(d) for d in inner.dims[:count]]
-        wider = [b if splits(b) and not splits(a) else a for a, b in zip(carried, after, strict=True)]
-        if wider == carried:
-            break
-        carried = wider
-    inner = planned(context, body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
-    begin = [
-        relay(context, v, have, want)
-        for v, have, want in zip(
-            node.operands, _given(node, dims), [*dims[:consts], *carried, *xs], strict=True
-        )
-    ]
+    slices = [d[1:] for d in dims[stop:]]
+    carried = _carried(context, body, dims[:first], dims[first:stop], slices)
+    inner = planned(context, body, [*dims[:first], *carried, *slices])
+    ys = [full(d) for d in inner.dims[count:]]
+    want = [*dims[:first], *carried, *dims[stop:]]
+    begin = [relay(context, v, have, to) for v, have, to in zip(node.operands, dims, want, strict=True)]
     settle = [
-        relay(context, v, have, want)
-        for v, have, want in zip(
-            body.outputs, inner.dims, [*carried, *(full(d) for d in inner.dims[count:])], strict=True
-        )
+        relay(context, v, have, to)
+        for v, have, to in zip(body.outputs, inner.dims, [*carried, *ys], strict=True)
     ]
 
     def run(*operands: Array) -> list[Array]:
         given = [lay(x) for lay, x in zip(begin, operands, strict=True)]
 
         def step(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
-            found = [lay(y) for lay, y in zip(settle, inner.run([*given[:consts], *carry, *x]), strict=True)]
+            found = [lay(y) for lay, y in zip(settle, inner.run([*given[:first], *carry, *x]), strict=True)]
             return [vary(y, varying(c)) for y, c in zip(found[:count], carry, strict=True)], found[count:]
 
-        first = _steady(step, given[consts : consts + count], given[consts + count :])
-        carry, ys = lax.scan(
-            step, first, given[consts + count :], node.length, reverse=node.params["reverse"]
-        )
-        return [*carry, *ys]
+        start = _steady(step, given[first:stop], given[stop:])
+        carry, stacked = lax.scan(step, start, given[stop:], node.length, reverse=node.params["reverse"])
+        return [*carry, *stacked]
 
-    return Planned([*carried, *((None, *full(d)) for d in inner.dims[count:])], run)
+    return Planned([*carried, *((None, *d) for d in ys)], run)
 
 
-def _given(node: Node, dims: Sequence[Dims]) -> Sequence[Dims]:
-    return [d if v.shape else () for v, d in zip(node.operands, dims, strict=True)]
+def _carried(
+    context: Context, body: Graph, fixed: list[Dims], carried: list[Dims], slices: list[Dims]
+) -> list[Dims]:
+    """How what rounds hand over lies, once it lies alike before and after a round."""
+    for _ in range(_ROUNDS):
+        inner = planned(Context(context.steps), body, [*fixed, *carried, *slices])
+        after = [full(d) for d in inner.dims[: len(carried)]]
+        wider = [b if splits(b) and not splits(a) else a for a, b in zip(carried, after, strict=True)]
+        if wider == carried:
+            break
+        carried = wider
+    return carried
 
 
 def _steady(step: Callable[..., Any], carry: list[Array], xs: list[Array]) -> list[Array]:
