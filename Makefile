@@ -74,7 +74,7 @@ dist: $(VENV)/.installed-dist ## build wheel and sdist into dist/
 	$(PY) -m build --quiet
 	$(PY) -m twine check --strict dist/*
 
-# The sdist's own package is taken away, so that its tests import the wheel's.
+# In the place of the sdist's own package its tests find the one that the wheel has installed.
 dist-check: dist ## install the wheel into an environment of its own, and run the sdist's tests on it
 	rm -rf $(DIST_DIR) && mkdir -p $(DIST_DIR)
 	tar -xzf dist/jaxconv-*.tar.gz -C $(DIST_DIR) --strip-components=1
@@ -82,8 +82,9 @@ dist-check: dist ## install the wheel into an environment of its own, and run th
 	$(PYTHON) -m venv $(DIST_DIR)/.venv
 	$(DIST_DIR)/.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(echo dist/jaxconv-*.whl)[test]"
 	cd $(DIST_DIR) && unset PYTHONPATH && \
-	.venv/bin/python -c "import jaxconv; assert 'site-packages' in jaxconv.__file__, jaxconv.__file__" && \
-	.venv/bin/python -m pytest -q -n 2 --dist worksteal --pyargs tests jaxconv $(PYTEST_ARGS)
+	ln -s "$$(.venv/bin/python -c "import os, jaxconv; print(os.path.dirname(jaxconv.__file__))")" jaxconv && \
+	readlink jaxconv | grep site-packages && \
+	.venv/bin/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .
