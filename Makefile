@@ -67,7 +67,7 @@ scaling: $(TARGETS_VENV)/.installed-cuda ## compile the examples' training steps
 	$(TARGETS_PY) -m benchmarks.shards --out $(TARGETS_DIR)
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict # with --quiet it would not see its own warnings
 
 dist: $(VENV)/.installed-dist ## build wheel and sdist into dist/
 	rm -rf dist
