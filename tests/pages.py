@@ -28,23 +28,27 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
+    """Those of a page, in order."""
+    return blocks_of(str(page.relative_to(ROOT)), page.read_text())
+
+
+def blocks_of(name: str, content: str) -> Iterator[Block]:
     """Fenced ones with the language that they name, indented ones with that which they can only be."""
-    name, lines = str(page.relative_to(ROOT)), page.read_text().split("\n")
+    lines = content.split("\n")
     fence, start, indented = "", 0, False
-    for number, line in enumerate([*lines, ""]):
+    for number, line in enumerate([*lines, "end"]):
         mark = re.match(r" *```(\w*)$", line)
-        if fence:
-            if mark:
-                text = "\n".join(lines[start:number])
-                yield Block(name, start + 1, _language(text, fence), text)
-                fence = ""
-        elif mark:
-            fence, start = mark[1] or "none", number + 1
-        elif indented and line and not line.startswith("    "):
+        if indented and line and not line.startswith("    "):
             text = "\n".join(one[4:] for one in lines[start:number]).strip("\n")
             yield Block(name, start + 1, _language(text), text)
             indented = False
-        elif not indented and line.startswith("    ") and not lines[number - 1]:
+        if fence and mark:
+            text = "\n".join(lines[start:number])
+            yield Block(name, start + 1, _language(text, fence), text)
+            fence = ""
+        elif mark:
+            fence, start = mark[1] or "none", number + 1
+        elif not (fence or indented or lines[number - 1]) and line.startswith("    "):
             indented, start = not _in_a_list(lines[:number]), number
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import jaxconv
 
-from .pages import PAGES, ROOT, Block, blocks, given
+from .pages import PAGES, ROOT, blocks, blocks_of, given
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 LANGUAGES = {"pycon", "python", "console", "text", "yaml", "bash"}
@@ -82,5 +82,7 @@ def test_files_can_be_read() -> None:
 def test_the_test_can_fail() -> None:
     text = "[a](no.md) ![b](gone.png) [c](README.md#limits) [d](https://jax.dev) `vjp(f)[1](g)`"
     assert broken(text + " [e](README.md#no)", ROOT) == ["no.md", "gone.png", "README.md#no"]
-    assert [b.language for b in blocks(ROOT / "README.md")][:3] == ["text", "python", "python"]
-    assert Block("a.md", 3, "text", "") not in BLOCKS
+    fenced = "```\na\n```\n\n    >>> 1\n    1\n\nb\n\n    c = 1\n\n- d\n\n    e\n\nf\n\n"
+    page = fenced + "    make g\n\n```pycon\n>>> h\n```\n"
+    found = [(block.line, block.language) for block in blocks_of("a.md", page)]
+    assert found == [(2, "none"), (5, "pycon"), (10, "python"), (18, "console"), (21, "pycon")]
