@@ -117,9 +117,10 @@ def _median_jvp(axes, positions, shape, primals, tangents):
         same = value == y
         return total[0] + jnp.where(same, change, 0), total[1] + same
 
-    zero = jnp.zeros_like(y)
+    # In half precision, 256 and one more are 256.
+    zero = jnp.zeros(y.shape, arguments.single(y.dtype))
     change, count = fold(add, (zero, zero), (outer, rate), axes, positions, shape, loop=True)
-    return y, change / count
+    return y, (change / count).astype(y.dtype)
 
 
 def _forgetful(values: list[jax.Array]) -> jax.Array:
