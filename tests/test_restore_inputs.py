@@ -135,7 +135,7 @@ Y = np.ones((9, 10), np.float32)
         (lambda: restore.richardson_lucy(Y, restore.Blur(PSF, (8, 9))), "build it for y"),
         (lambda: restore.wiener(Y, restore.Blur(PSF, (9, 10)), 0.1), "wants an array"),
         (lambda: restore.wiener(Y, PSF, np.ones((3, 3))), "balance has shape"),
-        (lambda: restore.wiener(Y, PSF, noise=[0.1, 0.2]), r"noise has shape \(2,\); wanted one number\. Map"),
+        (lambda: restore.wiener(Y, PSF, noise=[0.1, 0.2]), r"noise has shape \(2,\); wanted one number"),
         (lambda: restore.tikhonov(Y, PSF, [0.1, 0.2]), r"weight has shape \(2,\); wanted one number\. Map"),
         (lambda: restore.tikhonov(Y, PSF, 0.1, operator=[1.0, -1.0]), r"operator has shape \(2,\); wanted 2"),
         (lambda: restore.tikhonov(Y, PSF, 0.1, operator=np.ones((2, 50))), r"none longer than"),

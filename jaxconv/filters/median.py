@@ -42,7 +42,8 @@ def median(
 ) -> jax.Array:
     """Replaces each position by the median of a window, which takes away specks and leaves edges.
 
-    Of an even number n of values it is the larger of the middle two, sorted[n // 2], as in SciPy. The
+    Of an even number n of values it is the larger of the middle two, sorted[n // 2], as in SciPy; of a window
+    with a NaN it is not defined, as there. The
     gradient goes to the position that the value came from, in equal parts where several have the same value.
 
     Args:

@@ -195,8 +195,8 @@ def multiplicative(
 
 def floor_of(y: jax.Array) -> jax.Array:
     """What rounding leaves of a zero: a transform's error is relative to the brightest pixel."""
-    brightest = jnp.max(y)
-    return jnp.finfo(y.dtype).eps * jnp.where(brightest > 0, brightest, 1)
+    brightest, kind = jnp.max(y), jnp.finfo(y.dtype)
+    return jnp.maximum(kind.eps * jnp.where(brightest > 0, brightest, 1), kind.tiny)
 
 
 def damped(y: jax.Array, predicted: jax.Array, damping: Any) -> jax.Array:
