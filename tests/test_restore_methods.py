@@ -138,7 +138,7 @@ def test_the_same_as_scikit_image_where_the_conventions_agree(rng: np.random.Gen
     assert ours[inside].size > 50
     np.testing.assert_allclose(ours[inside], theirs[inside], rtol=2e-4)
     assert abs(ours[0, 0] - theirs[0, 0]) > 0.1 * theirs[0, 0]
-    # Up to sampling: the posterior mean is one thing, and both approach it. Of an even width theirs does not: the
+    # Up to sampling: the posterior mean is one thing, and both approach it. Not theirs of an even width: the
     # highest frequencies count twice there, and its precisions come out 4 % and 8 % too small.
     scene = np.add.outer(np.sin(np.arange(40) / 4), np.cos(np.arange(45) / 3))
     y = np.asarray(restore.Blur(psf, scene.shape, boundary="circular")(jnp.asarray(scene, jnp.float32)))
