@@ -232,7 +232,7 @@ def _tikhonov(
 ) -> tuple[jax.Array, dict[str, Any]]:
     weight, given, noise = params
     sizes = of.whole.shape
-    if given is not None and (given.ndim != len(sizes) or np.any(np.greater(given.shape, sizes))):
+    if operator is None and (given.ndim != len(sizes) or np.any(np.greater(given.shape, sizes))):
         raise ValueError(
             f"operator has shape {given.shape}; wanted {len(sizes)} axes, none longer than those of the "
             f"continued picture, {sizes}."
