@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxconv
-from benchmarks import compare, floors, layers, machine, measure, report, results, run, tradeoffs
+from benchmarks import compare, floors, layers, measure, report, results, run, tradeoffs
 from benchmarks.contenders import Refused, arrays, build, relative_error, swap_kernel, tolerance
 from benchmarks.measure import MOST_CALLS, interleave
 from benchmarks.random_workloads import MOST_MULTIPLY_ADDS
@@ -187,12 +187,6 @@ def test_contenders_take_turns(monkeypatch):
     assert calls.count("slow") == 4
     turns = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
     assert turns == ["quick", "slow"] * 3
-
-
-@pytest.fixture
-def small_roofs(monkeypatch):
-    monkeypatch.setattr(machine, "_COPY_BYTES", 2**16)
-    monkeypatch.setattr(machine, "_MATMUL_SIZES", (64,))
 
 
 QUICK = ["--rounds", "1", "--budget-ms", "0.1"]

@@ -1,23 +1,18 @@
 """The commands that measure other things than convolutions, on one tiny workload each."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.filters
 
 import jaxconv
-from benchmarks import filtering, machine, pooling, resizing, restoration_methods, results, session, streaming
+from benchmarks import filtering, pooling, resizing, restoration_methods, results, session, streaming
 from benchmarks.restoration_cases import Case
 from benchmarks.stream_nets import Net
 
+pytestmark = pytest.mark.usefixtures("small_roofs")
+
 QUICK = ["--rounds", "1", "--budget-ms", "0.1"]
-KERNEL = jnp.linspace(-1, 1, 6).reshape(3, 1, 2)
-
-
-@pytest.fixture(autouse=True)
-def small_roofs(monkeypatch):
-    monkeypatch.setattr(machine, "_COPY_BYTES", 2**16)
-    monkeypatch.setattr(machine, "_MATMUL_SIZES", (64,))
+KERNEL = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 1, 2)
 
 
 def causal():
