@@ -86,8 +86,3 @@ class Results:
             "accuracy_of_class": by_class(self.metrics.recall, self.classes),
             "confusion": self.metrics.matrix.tolist(),
         }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Results":
-        matrix = np.array(values["confusion"])
-        return cls(values["title"], values["step"], tuple(values["accuracy_of_class"]), Metrics(matrix))
