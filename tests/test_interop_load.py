@@ -277,6 +277,55 @@ def test_flatten_must_be_told(rng):
     np.testing.assert_array_equal(model.fc.kernel[...], state["fc.weight"].T)
 
 
+@pytest.mark.parametrize("flatten", [(3, 4, 2), {"mean": (3, 4, 2), "spread": (3, 4, 2)}], ids=str)
+def test_flatten_of_two_heads(rng, flatten):
+    """As a variational autoencoder has them: both take the same maps; the layer behind takes features."""
+    state = layer(rng, "conv", 3, 2, 1, 1) | layer(rng, "mean", 5, 24) | layer(rng, "spread", 5, 24)
+    state |= layer(rng, "last", 6, 5)
+    model = nnx.Dict(conv=conv(2, 3, (1, 1)), mean=dense(24, 5), spread=dense(24, 5), last=dense(5, 6))
+    with pytest.raises(ValueError, match="spread takes 24 features, after a convolution with 3 channels"):
+        torch.load(model, state, flatten={"mean": (3, 4, 2)})
+    torch.load(model, state, flatten=flatten)
+    maps = _new(rng, (3, 4, 2))
+    for head, ours in (("mean", model.mean), ("spread", model.spread)):
+        theirs = state[f"{head}.weight"] @ maps.ravel()
+        result = np.moveaxis(maps, 0, -1).ravel() @ np.asarray(ours.kernel[...])
+        np.testing.assert_allclose(result, theirs, rtol=0, atol=24 * np.finfo(np.float32).eps * 24)
+    np.testing.assert_array_equal(model.last.kernel[...], state["last.weight"].T)
+    back = torch.to_state_dict(model, like=state, flatten=flatten)
+    for name, array in state.items():
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_flatten_names_dense_layers(rng):
+    model, state = flat_net(rng)
+    for options in ({"flatten": {"fc1": (3, 4, 2)}}, {"unflatten": {"conv": (3, 4, 2)}}):
+        with pytest.raises(ValueError, match=r"flatten names \['\w+'\]; the source's dense layers are"):
+            torch.load(model, state, **options)
+
+
+def test_flatten_without_an_order_of_layers(rng):
+    """By the alphabet the dense layers come before the convolutions that they follow and precede."""
+    state = layer(rng, "a", 5, 24) | layer(rng, "b", 24, 5) | layer(rng, "conv", 3, 3, 1, 1)
+    state = {name: state[name] for name in sorted(state)}
+
+    def variables(*sizes):
+        return {"bias": np.zeros(sizes[-1], np.float32), "kernel": np.zeros(sizes, np.float32)}
+
+    model = {"a": variables(24, 5), "b": variables(5, 24), "conv": variables(1, 1, 3, 3)}
+    for options in ({}, {"flatten": (3, 4, 2)}):
+        with pytest.raises(ValueError, match=r"whether a takes flattened maps .*flatten={'a': \(C, H, W\)}"):
+            torch.load(model, state, **options)
+    told = {"flatten": {"a": (3, 4, 2)}}
+    with pytest.raises(ValueError, match=r"whether b gives flattened maps .*unflatten={'b': \(C, H, W\)}"):
+        torch.load(model, state, **told)
+    loaded = torch.load(model, state, **told, unflatten={"b": (3, 4, 2)}).model
+    order = np.arange(24).reshape(3, 8).T.ravel()
+    np.testing.assert_array_equal(loaded["a"]["kernel"], state["a.weight"].T[order])
+    np.testing.assert_array_equal(loaded["b"]["kernel"], state["b.weight"].T[:, order])
+    np.testing.assert_array_equal(loaded["b"]["bias"], state["b.bias"][order])
+
+
 def test_pooled_features_have_one_order(rng):
     state = layer(rng, "conv", 3, 2, 1, 1) | layer(rng, "fc", 5, 3)
     torch.load(model := nnx.Dict(conv=conv(2, 3, (1, 1)), fc=dense(3, 5)), state)
