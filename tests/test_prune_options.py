@@ -131,6 +131,20 @@ def test_strategies_for_groups(strategy, transposed, rng):
         assert (set(channels[:2]) == set(channels[2:] - 4)) == (strategy == "same")
 
 
+def test_a_grouped_layer_that_is_called_twice_has_one_new_kernel(rng):
+    def f(p, x):
+        y = jnp.tanh(conv(x, p["into"]))
+        for _ in range(2):
+            y = jnp.sin(conv(y, p["grouped"], groups=2))
+        return conv(y, p["back"])
+
+    params = draw(rng, into=(1, 1, 3, 8), grouped=(3, 3, 4, 8), back=(1, 1, 8, 2))
+    small = prune(f, params, X, strategy="regroup")
+    assert small.params["grouped"].shape[-1] == 4
+    got, want = jax.jit(lambda p, q: (small.apply(p, X), f(q, X)))(small.params, small.expand())
+    close(got, want)
+
+
 def test_regrouped_kernels_are_zero_between_old_groups(rng):
     """Three of eight channels are ignored in one group, so groups of unequal size are left: one, then."""
 

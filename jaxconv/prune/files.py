@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..graph.trace import is_array
 from .cut import Cut
 from .pruned import Pruned, make
-from .subject import Subject, is_array
+from .subject import Subject
 
 _SCHEMA, _VERSION = "jaxconv pruned network", 1
 

@@ -8,14 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..graph import Graph, Value, trace
-
-
-def is_array(leaf: Any) -> bool:
-    """As `graph.trace` sees it."""
-    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+from ..graph.trace import is_array
 
 
 def is_weight(leaf: Any) -> bool:
