@@ -204,3 +204,10 @@ def test_what_has_no_operator_is_named(tmp_path: Path) -> None:
             lambda x, p: x + p["k"], tmp_path / "m.onnx", X, {"k": jax.ShapeDtypeStruct((3,), jnp.float32)}
         )
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_parameters_beside_plain_numbers(tmp_path: Path) -> None:
+    """A NumPy scalar is no array of the function, and shifts none of the parameters."""
+    params = {"a": np.float32(3), "b": jnp.arange(3.0), "c": jnp.ones(3)}
+    network = round_trip(lambda p, x: x * p["a"] * p["b"] + p["c"], tmp_path / "f.onnx", params, X)
+    assert sorted(network.params) == ["b", "c"]

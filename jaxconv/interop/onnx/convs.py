@@ -14,8 +14,10 @@ from .nodes import Node, Op, Value, aligned, namespace
 Pads = list[tuple[int, int]]
 
 
-def geometry(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], Any]:
-    """Strides, dilations and padding as jaxconv spells them, for `rank` spatial dimensions."""
+def geometry(node: Node, x: Value, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], Any]:
+    """Strides, dilations and padding as jaxconv spells them, for windows of `rank` spatial dimensions."""
+    if x.ndim != rank + 2:
+        raise ValueError(f"its operand has shape {x.shape}; wanted (N, C) and {rank} spatial dimensions.")
     ones = (1,) * rank
     strides, dilations = node.get("strides", ones), node.get("dilations", ones)
     pads = node.get("pads", (0,) * 2 * rank)
@@ -51,7 +53,7 @@ def _check_window(node: Node, window: Sequence[int]) -> None:
 def _conv(node: Node, x: Value, weight: Value, bias: Value = None) -> Value:
     kernel = conv_kernel(jnp.asarray(weight))
     _check_window(node, kernel.shape[:-2])
-    strides, dilations, padding = geometry(node, kernel.ndim - 2)
+    strides, dilations, padding = geometry(node, x, kernel.ndim - 2)
     return conv(
         x,
         kernel,
@@ -68,7 +70,7 @@ def _conv_transpose(node: Node, x: Value, weight: Value, bias: Value = None) -> 
     kernel = conv_transpose_kernel(jnp.asarray(weight))
     window = kernel.shape[:-2]
     _check_window(node, window)
-    strides, dilations, padding = geometry(node, len(window))
+    strides, dilations, padding = geometry(node, x, len(window))
     return conv_transpose(
         x,
         kernel,

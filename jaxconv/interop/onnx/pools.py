@@ -20,7 +20,7 @@ _FIRST: Any = {"layout": "channels_first"}
 
 def _max_pool(node: Node, x: Value) -> Value:
     window = node.get("kernel_shape")
-    strides, dilations, padding = geometry(node, len(window))
+    strides, dilations, padding = geometry(node, x, len(window))
     options: Any = {
         "stride": strides,
         "padding": padding,
@@ -46,7 +46,7 @@ def _numbered(indices: Value, shape: tuple[int, ...], *, by_column: bool) -> Val
 
 def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None) -> Value:
     window = node.get("kernel_shape")
-    strides, _, pads = geometry(node, len(window))
+    strides, _, pads = geometry(node, x, len(window))
     size = [
         (n - 1) * s - lo - hi + k
         for n, s, (lo, hi), k in zip(x.shape[2:], strides, pads, window, strict=True)
@@ -66,7 +66,7 @@ def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None
 def _sums(node: Node, x: Value) -> tuple[Value, np.ndarray, np.ndarray]:
     """The sum of each window, and how many positions it holds with padding and without."""
     window = node.get("kernel_shape")
-    strides, dilations, padding = geometry(node, len(window))
+    strides, dilations, padding = geometry(node, x, len(window))
     ceil_mode = bool(node.get("ceil_mode", 0))
     axes, asked = windows(
         padding, size=x.shape[2:], window=window, stride=strides, dilation=dilations, ceil_mode=ceil_mode

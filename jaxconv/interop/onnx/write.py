@@ -12,6 +12,7 @@ import numpy as np
 
 from ...graph import Graph, Node, Value, trace
 from ...graph.known import Known
+from ...graph.trace import is_array
 from . import write_elements, write_shapes, write_windows
 from .emit import Emitter, Held
 from .files import PARAMETERS, package
@@ -91,7 +92,7 @@ def _check(graph: Graph) -> None:
 
 def _arguments(emit: Emitter, graph: Graph, fn: Any, args: tuple[Any, ...]) -> list[Value]:
     """The values that are inputs; the others become initialisers."""
-    arrays = [a for a in jax.tree.leaves((fn, args)) if hasattr(a, "shape") and hasattr(a, "dtype")]
+    arrays = [leaf for leaf in jax.tree.leaves((fn, args)) if is_array(leaf)]
     found = []
     for value, array in zip(graph.inputs, arrays, strict=False):
         if value.bare:
