@@ -53,7 +53,7 @@ def save(fn: Callable[..., Any], path: str | os.PathLike[str], *args: Any) -> No
     onnx = package()
     graph = trace(fn, *args)
     _check(graph)
-    emit = Emitter()
+    emit = Emitter(graph)
     inputs = [_input(emit, value) for value in _arguments(emit, graph, fn, args)]
     known, folded = Known(), set[Value]()
     for node in graph.nodes:
