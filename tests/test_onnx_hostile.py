@@ -155,9 +155,22 @@ def test_a_few_bytes_that_ask_for_much(op: str, inputs: str, numbers: list[int])
         network(network.params, np.zeros((1, 2, 5, 4), np.float32))
 
 
+TRANSPOSED = {"w": np.ones((2, 3, 3, 3), np.float32)}
+
+
 @pytest.mark.parametrize(
     ("op", "attributes", "arrays", "words"),
     [
+        ("Conv", {"pads": [2**40] * 4}, {"w": np.ones((3, 2, 3, 3), np.float32)}, "has more than"),
+        ("MaxPool", {"kernel_shape": [2, 2], "pads": [2**30] * 4}, {}, "has more than"),
+        (
+            "MaxUnpool",
+            {"kernel_shape": [1, 1], "strides": [2**40] * 2},
+            {"i": np.zeros((1, 2, 5, 4), int)},
+            "more",
+        ),
+        ("ConvTranspose", {"strides": [2**40] * 2}, TRANSPOSED, "has more than"),
+        ("ConvTranspose", {"output_shape": [2**40, 4]}, TRANSPOSED, "has more than"),
         ("MaxPool", {"kernel_shape": [1, 2, 3]}, {}, r"wanted \(N, C\) and 3 spatial dimensions"),
         ("Conv", {}, {"w": np.ones((1, 1, 1), np.float32)}, r"wanted \(N, C\) and 1 spatial dimensions"),
         ("Range", {}, {"limit": np.float32(np.inf), "delta": np.float32(1)}, "infinity"),
@@ -174,6 +187,13 @@ def test_nodes_that_do_not_fit(op: str, attributes: Any, arrays: Any, words: str
     )
     with pytest.raises(ValueError, match=f"the {op}.*{words}"):
         network(network.params, *[np.zeros((1, 2, 5, 4), np.float32)] * len(network.inputs))
+
+
+def test_a_window_of_more_channels_than_there_are() -> None:
+    network = load(model(node("LRN", "x", "y", size=2**40, alpha=2.0**40, beta=1.0)).SerializeToString())
+    x = np.arange(40, dtype=np.float32).reshape(1, 2, 5, 4)
+    wanted = x / (1 + np.square(x).sum(1, keepdims=True))
+    np.testing.assert_allclose(network(network.params, x), wanted, rtol=1e-6)
 
 
 def test_powers_of_any_size() -> None:

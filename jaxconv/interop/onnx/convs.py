@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ...ops.conv import conv, conv_transpose
 from ..torch import conv_kernel, conv_transpose_kernel
-from .nodes import Node, Op, Value, aligned, namespace
+from .nodes import Node, Op, Value, aligned, bounded, namespace
 
 Pads = list[tuple[int, int]]
 
@@ -33,6 +33,7 @@ def geometry(node: Node, x: Value, rank: int) -> tuple[tuple[int, ...], tuple[in
     names = {"SAME_UPPER": "SAME", "SAME_LOWER": "SAME_LOWER", "VALID": "VALID"}
     auto = node.get("auto_pad", "NOTSET")
     explicit = list(zip(pads[:rank], pads[rank:], strict=True))
+    bounded([n + lo + hi for n, (lo, hi) in zip(x.shape[2:], explicit, strict=True)])
     return strides, dilations, names.get(auto, explicit)
 
 
@@ -71,12 +72,15 @@ def _conv_transpose(node: Node, x: Value, weight: Value, bias: Value = None) -> 
     window = kernel.shape[:-2]
     _check_window(node, window)
     strides, dilations, padding = geometry(node, x, len(window))
+    crops = _cropped(node, x.shape[2:], window, strides, dilations, padding)
+    whole = zip(x.shape[2:], strides, window, dilations, crops, strict=True)
+    bounded([n * s + k * d + max(-lo, 0) + max(-hi, 0) for n, s, k, d, (lo, hi) in whole])
     return conv_transpose(
         x,
         kernel,
         bias,
         stride=strides,
-        padding=_cropped(node, x.shape[2:], window, strides, dilations, padding),
+        padding=crops,
         dilation=dilations,
         groups=node.get("group", 1),
         layout="channels_first",

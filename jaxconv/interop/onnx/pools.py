@@ -13,7 +13,7 @@ from ...ops.conv import conv
 from ...ops.pool import max_pool, max_unpool
 from ...ops.pool_mean import avg_pool
 from .convs import geometry, wrong_auto_pad
-from .nodes import Node, Op, Value, ints, root
+from .nodes import Node, Op, Value, bounded, ints, root
 
 _FIRST: Any = {"layout": "channels_first"}
 
@@ -47,16 +47,18 @@ def _numbered(indices: Value, shape: tuple[int, ...], *, by_column: bool) -> Val
 def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None) -> Value:
     window = node.get("kernel_shape")
     strides, _, pads = geometry(node, x, len(window))
-    size = [
-        (n - 1) * s - lo - hi + k
-        for n, s, (lo, hi), k in zip(x.shape[2:], strides, pads, window, strict=True)
-    ]
+    size = bounded(
+        [
+            (n - 1) * s - lo - hi + k
+            for n, s, (lo, hi), k in zip(x.shape[2:], strides, pads, window, strict=True)
+        ]
+    )
     y = max_unpool(
         x, jnp.asarray(indices) % math.prod(size), window, stride=strides, output_size=size, **_FIRST
     )
     if output_shape is None:
         return y
-    wanted = ints(output_shape, "output_shape")[2:]
+    wanted = bounded(ints(output_shape, "output_shape"))[2:]
     if any(n < m for n, m in zip(wanted, size, strict=True)):
         raise ValueError(f"output_shape {wanted} is smaller than {tuple(size)}, which its indices are of.")
     behind = [(0, n - m) for n, m in zip(wanted, size, strict=True)]
