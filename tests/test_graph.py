@@ -268,3 +268,9 @@ def test_arguments() -> None:
     assert graph.data(None) is graph.inputs[0]
     with pytest.raises(ValueError, match="fn=None of type NoneType must be a function"):
         trace(None)
+
+    def later(x: Any) -> Any:
+        return x if x.ndim == 1 else table_of_rows[x]
+
+    assert len(trace(later, shaped(3)).inputs) == 1
+    table_of_rows = table

@@ -237,6 +237,12 @@ def test_saved_and_loaded(dtype, params, tmp_path):
         assert np.asarray(again(X)).tobytes() == np.asarray(small(X)).tobytes()
         with pytest.raises(ValueError, match=r"from another model: c/kernel has shape \[1, 1, 20, 3\] here"):
             load(tmp_path / "small", net, params | {"c": {"kernel": jnp.ones((1, 1, 20, 3))}}, X)
+        fewer = dict(config := json.loads((tmp_path / "small/config.json").read_text()))
+        fewer["dtypes"] = {name: dtype for name, dtype in config["dtypes"].items() if name != "c/kernel"}
+        for damaged in (fewer, {name: value for name, value in config.items() if name != "kept"}):
+            (tmp_path / "small/config.json").write_text(json.dumps(damaged))
+            with pytest.raises(ValueError, match=r"holds no pruned network of version 1: .*(c/kernel|kept)"):
+                load(tmp_path / "small", net, params, X)
         (tmp_path / "small/config.json").write_text(json.dumps({"schema": "another"}))
         with pytest.raises(
             ValueError, match="holds no pruned network of version 1: it says schema='another'"
@@ -310,6 +316,8 @@ def test_wrong_options(options, message, params):
 def test_wrong_arguments(params):
     with pytest.raises(ValueError, match=r"neither the function nor any of its arguments is a pytree"):
         prune(lambda x: net(params, x), X)
+    with pytest.raises(ValueError, match="two parameters go by the name 'a/b'; rename one"):
+        prune(lambda p, x: x @ p["a/b"] @ p["a"]["b"], {"a/b": jnp.eye(3), "a": {"b": jnp.eye(3)}}, X)
     with pytest.raises(ValueError, match="fn=3 of type int must be a model"):
         prune(3, X)
     with pytest.raises(ValueError, match="the parameters are shapes without values"):
