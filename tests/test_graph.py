@@ -128,12 +128,17 @@ def test_every_call_is_opened_and_every_node_follows_its_operands() -> None:
 def test_results_of_calls_with_derivatives_of_their_own_are_no_operands() -> None:
     same = jax.custom_vjp(lambda x: (x, x, 5.0))
     same.defvjp(lambda x: (same(x), None), lambda _, g: (g[0],))
-    graph = trace(same, shaped(3))
+
+    def fn(x: Any) -> Any:
+        return same(x)
+
+    graph = trace(fn, shaped(3))
     assert [(node.name, node.results[0].shape) for node in graph.nodes] == [
         ("copy", s) for s in ((3,), (3,), ())
     ]
     [call] = graph.calls
     assert (call.start, call.stop) == (0, 3)
+    assert all(node.source.endswith(" fn") for node in graph.nodes)
     assert len({*call.operands, *call.results}) == 4
 
 

@@ -163,6 +163,7 @@ TRANSPOSED = {"w": np.ones((2, 3, 3, 3), np.float32)}
     [
         ("Conv", {"pads": [2**40] * 4}, {"w": np.ones((3, 2, 3, 3), np.float32)}, "has more than"),
         ("MaxPool", {"kernel_shape": [2, 2], "pads": [2**30] * 4}, {}, "has more than"),
+        ("AveragePool", {"kernel_shape": [2**40, 2], "auto_pad": "SAME_UPPER"}, {}, "has more than"),
         (
             "MaxUnpool",
             {"kernel_shape": [1, 1], "strides": [2**40] * 2},

@@ -18,9 +18,16 @@ from .nodes import Node, Op, Value, bounded, ints, root
 _FIRST: Any = {"layout": "channels_first"}
 
 
-def _max_pool(node: Node, x: Value) -> Value:
+def _window(node: Node, x: Value) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Any]:
+    """Its size, strides, dilations and padding."""
     window = node.get("kernel_shape")
     strides, dilations, padding = geometry(node, x, len(window))
+    bounded([n + (k - 1) * d for n, k, d in zip(x.shape[2:], window, dilations, strict=True)])
+    return window, strides, dilations, padding
+
+
+def _max_pool(node: Node, x: Value) -> Value:
+    window, strides, dilations, padding = _window(node, x)
     options: Any = {
         "stride": strides,
         "padding": padding,
@@ -45,8 +52,7 @@ def _numbered(indices: Value, shape: tuple[int, ...], *, by_column: bool) -> Val
 
 
 def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None) -> Value:
-    window = node.get("kernel_shape")
-    strides, _, pads = geometry(node, x, len(window))
+    window, strides, _, pads = _window(node, x)
     size = bounded(
         [
             (n - 1) * s - lo - hi + k
@@ -67,8 +73,7 @@ def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None
 
 def _sums(node: Node, x: Value) -> tuple[Value, np.ndarray, np.ndarray]:
     """The sum of each window, and how many positions it holds with padding and without."""
-    window = node.get("kernel_shape")
-    strides, dilations, padding = geometry(node, x, len(window))
+    window, strides, dilations, padding = _window(node, x)
     ceil_mode = bool(node.get("ceil_mode", 0))
     axes, asked = windows(
         padding, size=x.shape[2:], window=window, stride=strides, dilation=dilations, ceil_mode=ceil_mode
