@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def score(y: Any, target: Target) -> jax.Array:
                 f"{y.shape[-1]} channels, or an index."
             )
         return y.reshape(())
-    channel = hasattr(target, "__index__")  # NumPy's and JAX's integers have it, too
+    channel = isinstance(target, SupportsIndex)  # as NumPy's and JAX's integers are, too
     index = (..., operator.index(target)) if channel else tuple(target)
     sizes = y.shape[-1:] if channel else y.shape
     numbers = index[1:] if channel else index
