@@ -138,7 +138,7 @@ def test_results_of_calls_with_derivatives_of_their_own_are_no_operands() -> Non
     ]
     [call] = graph.calls
     assert (call.start, call.stop) == (0, 3)
-    assert all(node.source.endswith(" fn") for node in graph.nodes)
+    assert all(node.source.endswith("fn") for node in graph.nodes)
     assert len({*call.operands, *call.results}) == 4
 
 
