@@ -19,7 +19,6 @@ from . import results, session
 from .contenders import ALGORITHMS, Contender, Refused, arrays, build, check_name, relative_error, tolerance
 from .measure import interleave
 from .session import Job, measure_missing
-from .session import progress as progress
 from .workloads import SLOTS, WORKLOADS, Workload, random_workloads
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2}
