@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,30 +110,31 @@ def _deblur(args: argparse.Namespace) -> None:
     out = args.out or image.with_name(f"{image.stem}_deblurred{image.suffix}")
     figure = args.figure or image.with_name(f"{image.stem}_deblur.png")
     options = {name: value for name in args.options if (value := getattr(args, name)) is not None}
-    try:
+    with _refusing():
         if args.stop:
             options["stop"] = parse_rule(args.stop)
         restored = deblur(image, out, psf=args.psf, method=args.method, options=options, figure=figure)
-    except ModuleNotFoundError as error:
-        raise Refused(f"{error.name} is missing; pip install 'jaxconv[pictures]'.") from None
-    except (ValueError, OSError) as error:
-        raise Refused(str(error)) from None
     print(f"{restored.report}\n{out}\n{figure}")
 
 
 def _see(args: argparse.Namespace) -> None:
-    try:
+    with _refusing():
         print(commands_of_see.see(args, load))
-    except ModuleNotFoundError as error:
-        raise Refused(f"{error.name} is missing; pip install 'jaxconv[pictures]'.") from None
-    except (ValueError, OSError) as error:
-        raise Refused(str(error)) from None
 
 
 def _explain(args: argparse.Namespace) -> None:
-    try:
+    with _refusing():
         args.explain(args)
-    except ValueError as error:
+
+
+@contextlib.contextmanager
+def _refusing() -> Generator[None, None, None]:
+    """What words or files of the user make a command raise, as what he has to change."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Refused(f"{error.name} is missing; pip install 'jaxconv[pictures]'.") from None
+    except (ValueError, OSError) as error:
         raise Refused(str(error)) from None
 
 
@@ -158,9 +159,10 @@ def _summary(args: argparse.Namespace) -> None:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise Refused(f"{kind}{error}") from error
     found.show()
-    for path, text in ((args.html, found.to_html), (args.csv, found.to_csv)):
-        if path:
-            path.write_text(text())
+    with _refusing():
+        for path, text in ((args.html, found.to_html), (args.csv, found.to_csv)):
+            if path:
+                path.write_text(text())
 
 
 def _targets(args: argparse.Namespace) -> None:
@@ -185,7 +187,8 @@ def _targets(args: argparse.Namespace) -> None:
         ) from error
     print(report)
     if args.hlo:
-        args.hlo.write_text(report.text)
+        with _refusing():
+            args.hlo.write_text(report.text)
 
 
 def _written(shape: Any) -> str:

@@ -25,7 +25,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.interpreters import mlir
 from jax.sharding import AxisType
 
-from .lowerings import PLATFORMS
+from .lowerings import PLATFORMS, narrow_float
 from .lowerings.direct import window_beyond_map
 from .ops.primitives import LAX, lower_in, target_of
 from .planner import Reading, best_reading, execute, normalize_precision
@@ -155,7 +155,7 @@ def _left_to_lax(operand: Any, result: Any) -> bool:
     """Whether a convolution is lax's whatever its shape."""
     if jnp.issubdtype(operand.dtype, jnp.complexfloating):
         return True  # it is made of real ones, which come here again
-    if jnp.issubdtype(operand.dtype, jnp.floating) and operand.dtype.itemsize < 2:
+    if narrow_float(operand.dtype):
         return True  # there is no arithmetic in eight bits
     return AxisType.Explicit in result.sharding.mesh.axis_types  # its sharding is part of its type
 

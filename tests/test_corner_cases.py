@@ -329,6 +329,22 @@ def test_what_only_xlas_convolution_can_multiply_is_left_to_it():
         jax.jit(run).lower(kernel).compile()
 
 
+def test_dot_algorithm_that_is_no_preset():
+    """It has no spelling in a table, so the planner asks none, and nothing is left to measure."""
+    single = np.dtype("float32")
+    precision = lax.DotAlgorithm(single, single, single)
+    with jaxconv.installed():
+        got = jax.lax.conv_general_dilated(X, K, (1, 1), "VALID", **NHWC, precision=precision)
+    np.testing.assert_array_equal(got, jax.lax.conv_general_dilated(X, K, (1, 1), "VALID", **NHWC))
+
+    def run(x):
+        return jaxconv.conv(x, K, precision=precision)
+
+    [planned] = jaxconv.plan(run, X, platform="cpu")
+    assert planned.plan.algorithm == "direct"
+    assert len(jaxconv.tune(run, X, progress=False)) == 0
+
+
 def test_dimension_numbers_may_be_a_list():
     want = jaxconv.conv_general_dilated(X, K, (1, 1), "VALID", **NHWC)
     got = jaxconv.conv_general_dilated(X, K, (1, 1), "VALID", dimension_numbers=[*NHWC["dimension_numbers"]])

@@ -121,6 +121,31 @@ def test_half_precision_sums_do_not_stall(dtype):
     assert jaxconv.conv_transpose(jnp.ones((1, 1, n), dtype), jnp.ones((1, 1, n), dtype))[0, 0, 0] == n
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("2d_depthwise", "float8_e5m2"), ("4d", "float8_e4m3fn")])
+def test_eight_bit_floats(name, dtype):
+    """Small integers times 0 or 1 are exact in eight bits, and so are their sums."""
+    case, rng = BY_NAME[name], np.random.default_rng(3)
+    numbers = [rng.integers(0, top, a.shape) for top, a in zip((3, 2, 2), case.arrays(), strict=True)]
+    args = [jnp.asarray(a, dtype) for a in numbers]
+    want = expected_slots(case, *map(np.float64, numbers))
+    dtypes = {"": dtype, "bfloat16": "bfloat16", "float32": "float32"}
+    run = jax.jit(lambda *a: {p: all_slots(case, preferred_element_type=p or None)(*a) for p in dtypes})
+    for preferred, results in run(*args).items():
+        for slot, result in results.items():
+            assert result.dtype == dtypes[preferred]
+            np.testing.assert_array_equal(result, want[slot].astype(result.dtype))
+
+
+def test_what_operators_sum_in_is_not_for_strict_promotion_to_refuse():
+    x, kernel = jnp.arange(10, dtype=jnp.bfloat16).reshape(1, 5, 2), jnp.ones((2, 2, 1), jnp.bfloat16)
+    with jax.numpy_dtype_promotion("strict"):
+        y = jaxconv.conv(x, kernel, jnp.ones(1, jnp.bfloat16), preferred_element_type=np.float32)
+        assert (y.dtype, y.ravel().tolist()) == (np.float32, [7, 15, 23, 31])
+        assert jaxconv.avg_pool(x, 5).ravel().tolist() == [4, 5]
+        assert jaxconv.resize(x, size=(1,), method="area")[0].ravel().tolist() == [4, 5]
+    assert jaxconv.avg_pool(x.astype("float8_e5m2"), 5).astype(np.float32).ravel().tolist() == [4, 5]
+
+
 def test_complex_is_not_conjugated():
     """By hand: (1 + 2j)·(3 + 1j) = 1 + 7j, and the transposes multiply by kernel and x themselves."""
     x, kernel = jnp.full((1, 1, 1), 1 + 2j), jnp.full((1, 1, 1), 3 + 1j)

@@ -31,6 +31,12 @@ def test_is_the_function(name, options, function, rng):
     np.testing.assert_array_equal(getattr(linen, name)(**options).apply({}, x), wanted)
 
 
+@pytest.mark.parametrize("sizes", [[2, 2], np.array([2, 2])], ids=["list", "array"])
+def test_linens_layers_are_hashable_whatever_holds_their_sizes(sizes):
+    for make in (lambda n: linen.Upsample(scale=n), linen.PixelShuffle, linen.PixelUnshuffle):
+        assert hash(make(sizes)) == hash(make((2, 2)))
+
+
 @pytest.mark.parametrize("library", [nn, linen])
 def test_refuses_at_construction(library):
     with pytest.raises(ValueError, match="give exactly one"):

@@ -51,6 +51,8 @@ CASES = {
     "unlike": Case((7, 6), (3, 2), (2, 1), ((0, 1), (1, 0)), (1, 2), batch=()),
     "ceil": Case((8, 9), (3, 4), (2, 3), ((1, 1), (2, 0)), (1, 1), ceil_mode=True),
     "large": Case((9, 8), (5, 7), (1, 1), ((2, 2), (3, 2)), (1, 1), batch=(1,), channels=2),
+    "long": Case((5, 211), (2, 70), (2, 70), ((0, 1), (8, 3)), (1, 1), batch=(), channels=2),
+    "long dilated": Case((290,), (66,), (40,), ((7, 9),), (2,)),
     "3d": Case((4, 5, 3), (2, 3, 2), (2, 2, 1), ((0, 1), (1, 1), (1, 0)), (1, 1, 2), ceil_mode=True),
     "4d": Case((3, 2, 4, 3), (2, 1, 2, 2), (1, 1, 2, 1), ((0, 1), (0, 0), (0, 0), (1, 0)), (1, 1, 1, 1)),
 }
@@ -150,7 +152,14 @@ def test_means(name, rng):
 
 @pytest.mark.parametrize(
     ("size", "out"),
-    [((10,), (4,)), ((3,), (7,)), ((13, 6), (6, 3)), ((5, 8), (1, 5)), ((4, 3, 7), (3, 3, 2))],
+    [
+        ((10,), (4,)),
+        ((3,), (7,)),
+        ((13, 6), (6, 3)),
+        ((5, 8), (1, 5)),
+        ((4, 3, 7), (3, 3, 2)),
+        ((200,), (3,)),
+    ],
 )
 def test_adaptive(size, out, rng):
     x = arrays(rng, (2, *size, 3))
@@ -260,6 +269,13 @@ def test_unpool_chooses_the_smallest_size_and_leaves_out_what_points_outside():
     y = jaxconv.max_unpool(x, indices, (2, 3), stride=(2, 1), padding=((1, 0), (0, 1)))
     assert y.shape == (3, 3, 1)  # (2 - 1) 2 - 1 + 2, (2 - 1) 1 - 1 + 3
     np.testing.assert_array_equal(y.ravel(), [0, 0, 0, 5, 0, 0, 0, 1, 0])
+
+
+def test_unpool_takes_indices_of_a_narrow_dtype():
+    """A size that they can't count to is where nothing points."""
+    x = jnp.array([5.0, 7.0]).reshape(1, 2, 1)
+    y = np.asarray(jaxconv.max_unpool(x, np.array([3, 120], np.int8).reshape(x.shape), 2, output_size=(400,)))
+    assert np.flatnonzero(y).tolist() == [3, 120]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "float16", "bfloat16", "float32", "float64"])

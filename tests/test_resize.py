@@ -335,3 +335,4 @@ def test_nothing_is_done_where_nothing_changes(rng):
     for method in ("nearest", "linear", "cubic", "area", "lanczos3"):
         assert jaxconv.resize(x, size=(4, 5), method=method) is x
     assert jaxconv.resize(jnp.zeros((0, 4, 5, 2)), scale=2).shape == (0, 8, 10, 2)
+    assert isinstance(jaxconv.resize(np.asarray(x), size=(4, 5)), jax.Array)

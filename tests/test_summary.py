@@ -231,6 +231,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("f32[1,8", ""): "is no shape",
         ("f32[1,8,8,4]", "f32[2,2,3,4]", "--wrt", "2"): "wrt=2 is no argument",
         ("f32[1,8,8,4]", "f32[2,2,3,4]", "--platform", "abacus"): "platform='abacus' is not known",
+        ("f32[1,8,8,4]", "f32[2,2,3,4]", "--csv", str(tmp_path / "no" / "a.csv")): "No such file",
     }.items():
         assert cli.main(["summary", function, *words]) == 1
         assert message in capsys.readouterr().err

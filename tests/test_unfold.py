@@ -173,6 +173,7 @@ def test_matrix_differentiates_in_the_kernel():
     ("call", "message"),
     [
         (lambda x: jaxconv.unfold(x, (3, 2, 2, 2)), "x has shape"),
+        (lambda x: jaxconv.unfold(x, np.array([3, 2, 2, 2])), "x has shape"),
         (lambda x: jaxconv.unfold(x, (3, 2), stride=(1, 1, 1)), "stride"),
         (lambda x: jaxconv.unfold(x, 2, padding_mode="mirror"), "padding_mode"),
         (lambda x: jaxconv.fold(x, (7, 6), (3, 2)), "patches"),

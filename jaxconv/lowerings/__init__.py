@@ -1,4 +1,4 @@
-"""One algorithm per file. To add one: write its file, import it here, name it in `REGISTRY`."""
+"""One algorithm per file. To add one: write its file, import it here, name it in `_ALGORITHMS`."""
 
 from . import (
     depthwise_mac,
@@ -18,6 +18,8 @@ from ._base import PLATFORMS as PLATFORMS
 from ._base import Lowering as Lowering
 from ._base import Target as Target
 from ._base import Work as Work
+from ._base import narrow_float as narrow_float
+from ._base import wider as wider
 from ._core import KINDS as KINDS
 from ._core import Kind as Kind
 from ._core import core_spec as core_spec

@@ -79,22 +79,33 @@ class Lowering:
     work: Callable[[Slot, ConvSpec], Work]
 
 
-def _wider(a: Any, b: Any) -> Any:
-    # What a user lets JAX promote in arrays of his own is another matter.
+def wider(a: Any, b: Any) -> Any:
+    """The dtype that holds what either does, whatever a user lets JAX promote in arrays of his own.
+
+    JAX promotes no float of eight bits or fewer: any wider float holds it, and float32 two kinds of them.
+    """
+    if jnp.dtype(a) != jnp.dtype(b) and (narrow_float(a) or narrow_float(b)):
+        a = next((dtype for dtype in (a, b) if not narrow_float(dtype)), jnp.float32)
+        b = a if jnp.issubdtype(a, jnp.inexact) else jnp.float32
     with jax.numpy_dtype_promotion("standard"):
         return jnp.promote_types(a, b)
 
 
+def narrow_float(dtype: Any) -> bool:
+    """Whether a dtype is one that arrays are kept in, and nothing is computed in."""
+    return bool(jnp.issubdtype(dtype, jnp.floating)) and jnp.dtype(dtype).itemsize < 2
+
+
 def common_dtype(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
     """Both operands in one dtype, and the dtype to accumulate in: never narrower than either operand."""
-    dtype = _wider(a.dtype, b.dtype)
-    return a.astype(dtype), b.astype(dtype), _wider(dtype, target.dtype)
+    dtype = wider(a.dtype, b.dtype)
+    return a.astype(dtype), b.astype(dtype), wider(dtype, target.dtype)
 
 
 def product_operands(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Array, jax.Array, Any]:
     """As `common_dtype`, for sums of several products: those of half precision are added in single."""
     a, b, dtype = common_dtype(a, b, target)
-    return a, b, _wider(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
+    return a, b, wider(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 def once(fn: Callable[..., jax.Array], target: Target, *operands: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from ._base import Lowering, Target, Work, once, product_operands
-from .kernels import adjoint_kernel, adjoint_spec
+from .kernels import adjoint_spec, by_slot
 from .windows import UNROLL, offsets, padded, window
 
 # Positions that a reduction adds up at a time. The compiler writes so short a loop out; and what it walks
@@ -145,14 +145,6 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     return None
 
 
-def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    if slot == "weight_grad":
-        return weight_grad(spec, target, a, b)
-    if slot == "input_grad":
-        return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
-    return forward(spec, target, a, b)
-
-
 def _work(slot: Slot, spec: ConvSpec) -> Work:
     if slot == "input_grad":
         return _work("forward", adjoint_spec(spec))
@@ -168,4 +160,4 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     return Work(((taps * output, 1, 1, 1),), moved_once * loops, moved + runs, written_out)
 
 
-LOWERING = Lowering("depthwise_mac", _supports, _run, _work)
+LOWERING = Lowering("depthwise_mac", _supports, by_slot(forward, weight_grad), _work)

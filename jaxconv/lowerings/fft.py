@@ -34,7 +34,7 @@ from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
-from .kernels import adjoint_kernel, adjoint_spec
+from .kernels import adjoint_spec, by_slot
 from .space_to_batch import in_parts, split_spec, splittable
 
 # Tiles are tried at these multiples of the kernel's span.
@@ -257,14 +257,13 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     return None
 
 
+_dense_slot = by_slot(forward, weight_grad)
+
+
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
     if _splits(spec):
         return in_parts(_run, slot, spec, target, a, b)
-    if slot == "forward":
-        return forward(spec, target, a, b)
-    if slot == "weight_grad":
-        return weight_grad(spec, target, a, b)
-    return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
+    return _dense_slot(slot, spec, target, a, b)
 
 
 def _work(slot: Slot, spec: ConvSpec) -> Work:

@@ -21,7 +21,7 @@ from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
-from .kernels import adjoint_kernel, adjoint_spec
+from .kernels import adjoint_kernel, adjoint_spec, by_slot
 from .shifted_matmul import matmul
 from .windows import from_rows, padded, patch_columns, patches, rows, slices
 
@@ -89,14 +89,6 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: object, precision: object) -> s
     return None
 
 
-def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    if slot == "weight_grad":
-        return weight_grad(spec, target, a, b)
-    if slot == "input_grad":
-        return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
-    return forward(spec, target, a, b)
-
-
 def _work(slot: Slot, spec: ConvSpec) -> Work:
     if slot == "input_grad":
         return _work("forward", adjoint_spec(spec))
@@ -109,4 +101,4 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     return Work((dot,), 2 * unfolded, unfolded, steps=3 + sum(map(slices, spec.axes)))
 
 
-LOWERING = Lowering("im2col", _supports, _run, _work)
+LOWERING = Lowering("im2col", _supports, by_slot(forward, weight_grad), _work)

@@ -1,15 +1,19 @@
-"""The kernel of the adjoint."""
+"""The kernel of the adjoint, and the algorithms that take the input gradient for a convolution with it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..geometry import ConvSpec
+from ..geometry import ConvSpec, Slot
+from ._base import Target
+from ._core import Run
+
+Operator = Callable[[ConvSpec, Target, jax.Array, jax.Array], jax.Array]
 
 
 def swap_channels(kernel: jax.Array, groups: int) -> jax.Array:
@@ -60,3 +64,16 @@ def adjoint_spec(spec: ConvSpec) -> ConvSpec:
         out_channels=spec.in_channels,
         axes=tuple(a.adjoint() for a in spec.axes),
     )
+
+
+def by_slot(forward: Operator, weight_grad: Operator) -> Run:
+    """The `run` of an algorithm whose input gradient is its forward operator with the adjoint's kernel."""
+
+    def run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
+        if slot == "weight_grad":
+            return weight_grad(spec, target, a, b)
+        if slot == "input_grad":
+            return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
+        return forward(spec, target, a, b)
+
+    return run

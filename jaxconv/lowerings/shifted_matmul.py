@@ -18,7 +18,7 @@ from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
-from .kernels import adjoint_kernel, adjoint_spec
+from .kernels import adjoint_spec, by_slot
 from .windows import UNROLL, columns, cut, from_rows, offsets, padded, rows, touching, window
 
 # Channels of a group; and what cutting has to leave of a weight gradient's positions.
@@ -115,14 +115,6 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     return None
 
 
-def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    if slot == "weight_grad":
-        return weight_grad(spec, target, a, b)
-    if slot == "input_grad":
-        return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
-    return forward(spec, target, a, b)
-
-
 def _work(slot: Slot, spec: ConvSpec) -> Work:
     if slot == "input_grad":
         return _work("forward", adjoint_spec(spec))
@@ -136,4 +128,4 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     return Work((dot,), t * (2 * seen + 2 * sums), seen + sums, steps=2 + 3 * min(t, UNROLL))
 
 
-LOWERING = Lowering("shifted_matmul", _supports, _run, _work)
+LOWERING = Lowering("shifted_matmul", _supports, by_slot(forward, weight_grad), _work)

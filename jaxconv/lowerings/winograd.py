@@ -32,7 +32,7 @@ from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from ._base import Lowering, Target, Work, product_operands
-from .kernels import adjoint_kernel, adjoint_spec
+from .kernels import adjoint_spec, by_slot
 
 _F2 = (
     np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
@@ -172,14 +172,6 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
     return None
 
 
-def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    if slot == "weight_grad":
-        return weight_grad(spec, target, a, b)
-    if slot == "forward":
-        return forward(spec, target, a, b)
-    return forward(adjoint_spec(spec), target, a, adjoint_kernel(b, spec.groups))
-
-
 def _work(slot: Slot, spec: ConvSpec) -> Work:
     if slot == "input_grad":
         return _work("forward", adjoint_spec(spec))
@@ -192,4 +184,4 @@ def _work(slot: Slot, spec: ConvSpec) -> Work:
     return Work((dot,), 4 * transformed, transformed, steps=2 + 4 * n * spec.rank)
 
 
-LOWERING = Lowering("winograd", _supports, _run, _work)
+LOWERING = Lowering("winograd", _supports, by_slot(forward, weight_grad), _work)

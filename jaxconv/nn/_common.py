@@ -121,6 +121,12 @@ def upsample(inputs: jax.Array, factor: tuple[int, ...], method: str | jax.image
     return resize(inputs, scale=factor, method=name, antialias=True)
 
 
+def resized(layer: Any, inputs: jax.Array) -> jax.Array:
+    """`(*batch, *spatial, features)` in the size that the layer's words say."""
+    words = ("size", "scale", "method", "align_corners", "antialias", "cubic_a", "border")
+    return resize(inputs, **{word: getattr(layer, word) for word in words})
+
+
 def pooled(
     function: Callable[..., Any], layer: Any, *arrays: Any, words: Sequence[str] = (), **options: Any
 ) -> Any:

@@ -9,10 +9,11 @@ import jax
 from flax import linen as nn
 
 from ..geometry.resample import Scale
-from ..ops.resize import check_options, resize
+from ..ops.resize import check_options
 from ..ops.shuffle import pixel_shuffle, pixel_unshuffle
 from ..typing import Border, Method, SubpixelOrder
-from ._checks import Ints
+from ._checks import Ints, frozen
+from ._common import resized
 
 
 class Upsample(nn.Module, kw_only=True):
@@ -39,21 +40,13 @@ class Upsample(nn.Module, kw_only=True):
 
     def __post_init__(self) -> None:
         """Checks the fields."""
+        self.size, self.scale = frozen(self.size), frozen(self.scale)
         check_options(self.size, self.scale, self.method, self.align_corners, self.antialias, self.border)
         super().__post_init__()
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Resizes `(*batch, *spatial, features)`."""
-        return resize(
-            inputs,
-            size=self.size,
-            scale=self.scale,
-            method=self.method,
-            align_corners=self.align_corners,
-            antialias=self.antialias,
-            cubic_a=self.cubic_a,
-            border=self.border,
-        )
+        return resized(self, inputs)
 
 
 class PixelShuffle(nn.Module):
@@ -72,6 +65,11 @@ class PixelShuffle(nn.Module):
 
     factor: Ints
     order: SubpixelOrder = dataclasses.field(default="torch", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Makes the factor hashable."""
+        self.factor = frozen(self.factor)
+        super().__post_init__()
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Enlarges `(*batch, *spatial, features)`."""
@@ -93,6 +91,11 @@ class PixelUnshuffle(nn.Module):
 
     factor: Ints
     order: SubpixelOrder = dataclasses.field(default="torch", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Makes the factor hashable."""
+        self.factor = frozen(self.factor)
+        super().__post_init__()
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Shrinks `(*batch, *spatial, features)`."""

@@ -9,10 +9,11 @@ import jax
 from flax import nnx
 
 from ..geometry.resample import Scale
-from ..ops.resize import check_options, resize
+from ..ops.resize import check_options
 from ..ops.shuffle import pixel_shuffle, pixel_unshuffle
 from ..typing import Border, Method, SubpixelOrder
 from ._checks import Ints, frozen
+from ._common import resized
 
 
 class Upsample(nnx.Module):
@@ -60,16 +61,7 @@ class Upsample(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Resizes `(*batch, *spatial, features)`."""
-        return resize(
-            inputs,
-            size=self.size,
-            scale=self.scale,
-            method=self.method,
-            align_corners=self.align_corners,
-            antialias=self.antialias,
-            cubic_a=self.cubic_a,
-            border=self.border,
-        )
+        return resized(self, inputs)
 
 
 class PixelShuffle(nnx.Module):

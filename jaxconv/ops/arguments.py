@@ -12,10 +12,12 @@ import jax.export
 import jax.numpy as jnp
 
 from ..geometry import ConvSpec, Slot
+from ..geometry.padding import is_int
 from ..geometry.padding import pairs as pairs
 from ..geometry.padding import per_axis as per_axis
 from ..geometry.padding import to_int as to_int
 from ..geometry.spec import check_groups
+from ..lowerings import wider
 from ..planner import why_not
 from ..typing import Layout
 
@@ -43,13 +45,13 @@ class Form:
         return shape if self.layout == "channels_last" else (shape[0], *shape[2:], shape[1])
 
 
-def array(value: Any, name: str) -> jax.Array:
-    """The argument as a JAX array of a dtype that convolves."""
+def array(value: Any, name: str, *, any_dtype: bool = False) -> jax.Array:
+    """The argument as a JAX array, of a dtype that convolves or, where elements are only moved, of any."""
     try:
         result = value if isinstance(value, jax.Array) else jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} of type {type(value).__name__} is not an array: {error}") from None
-    if result.dtype == bool or not jnp.issubdtype(result.dtype, jnp.number):
+    if not any_dtype and (result.dtype == bool or not jnp.issubdtype(result.dtype, jnp.number)):
         raise ValueError(
             f"{name} has dtype {result.dtype}; wanted a floating, complex or integer dtype. Cast it first."
         )
@@ -76,6 +78,13 @@ def form(shape: tuple[int, ...], rank: int, layout: str, name: str, of: str = "k
             f"dimensions wants {rank + 2}, {order}, or {rank + 1} without N."
         )
     return Form(typing.cast("Layout", layout), len(shape) == rank + 2)
+
+
+def window(value: Any, rank: int, name: str) -> tuple[int, ...]:
+    """One int for each axis, from a sequence that says how many axes there are or an int for all `rank`."""
+    if is_int(value) or not hasattr(value, "__len__"):
+        value = (value,) * max(rank, 1)
+    return per_axis(value, len(value), name)
 
 
 def spatial_axes(shape: tuple[int, ...], value: Any, layout: str, name: str) -> tuple[int, int]:
@@ -159,7 +168,7 @@ def result_dtype(dtype: Any, preferred: Any) -> Any:
         raise ValueError(
             f"preferred_element_type={wanted} is complex and the operands are {dtype}; cast them first."
         )
-    if jnp.promote_types(dtype, wanted) != wanted:
+    if wider(dtype, wanted) != wanted:
         raise ValueError(
             f"preferred_element_type={wanted} would lose what operands of {dtype} hold; use a wider dtype, "
             "or cast the result."
@@ -182,6 +191,6 @@ def add_bias(y: jax.Array, bias: Any) -> jax.Array:
         raise ValueError(
             f"bias has shape {bias.shape}; wanted ({y.shape[-1]},), one number for each output channel."
         )
-    if jnp.promote_types(bias.dtype, y.dtype) != y.dtype:
+    if wider(bias.dtype, y.dtype) != y.dtype:
         raise ValueError(f"bias has dtype {bias.dtype}, wider than the result's {y.dtype}; cast it.")
     return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from ..geometry import Axis
@@ -235,12 +236,21 @@ def _scattered(x: jax.Array, indices: jax.Array, size: tuple[int, ...], *, add: 
     n, c = x.shape[0], x.shape[-1]
     places = math.prod(size)
     flat, where = (a.reshape(n, math.prod(x.shape[1:-1]), c) for a in (x, indices))
+    where = where if where.dtype.itemsize >= 4 else where.astype(jnp.int32)  # which `places` may be beyond
     where = jnp.where(where < 0, places, where)  # NumPy's meaning of a negative index is none of ours
     at = jnp.zeros((n, places, c), x.dtype).at[
         jnp.arange(n)[:, None, None], where, jnp.arange(c)[None, None, :]
     ]
-    y = at.add(flat, mode="drop") if add else at.set(flat, mode="drop")
-    return y.reshape(n, *size, c)
+    put, sharding = at.add if add else at.set, _sharding(flat)
+    return put(flat, mode="drop", out_sharding=sharding).reshape(n, *size, c)
+
+
+def _sharding(flat: jax.Array) -> NamedSharding | None:
+    """That of `(N, places, C)`, which a scatter can't tell under explicit mesh axes."""
+    mesh, spec = (found := jax.typeof(flat).sharding).mesh, found.spec
+    if AxisType.Explicit not in mesh.axis_types:
+        return None
+    return NamedSharding(mesh, PartitionSpec(spec[0], None, spec[2]))
 
 
 def entered(
@@ -248,8 +258,7 @@ def entered(
 ) -> tuple[jax.Array, arguments.Form, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """The input as `(N, *spatial, C)`, its layout and spatial size, window and stride for each axis."""
     x = arguments.array(x, "x")
-    listed = window if isinstance(window, Sequence | np.ndarray) else (window,) * max(x.ndim - 2, 1)
-    window = arguments.per_axis(listed, len(listed), "window")
+    window = arguments.window(window, x.ndim - 2, "window")
     form = arguments.form(x.shape, len(window), layout, "x", "window")
     stride = window if stride is None else arguments.per_axis(stride, len(window), "stride")
     for name, value in {"window": window, "stride": stride}.items():

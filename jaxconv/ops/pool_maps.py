@@ -25,7 +25,7 @@ from jax.interpreters import ad, batching, mlir
 
 from ..geometry import Axis
 from ..geometry.pool import first_tap
-from .pool_windows import Windows, along, padded, seen, spread, spread_jointly, terms_of
+from .pool_windows import Windows, along, padded, seen, spread, spread_jointly, stacked, terms_of
 
 AllWindows = tuple[Windows, ...]
 Taps = tuple[jax.Array, ...]
@@ -40,7 +40,11 @@ def maxima(x: jax.Array, windows: AllWindows) -> jax.Array:
     least = _least(x.dtype)
     x = padded(x, windows, least)
     for dim, ours in _last_first(windows):
-        x = functools.reduce(lax.max, seen(x, dim, ours, least))
+        together = stacked(x, dim, ours, least)
+        if together is None:
+            x = functools.reduce(lax.max, seen(x, dim, ours, least))
+        else:
+            x = together.max(dim + 1)
     return x
 
 
@@ -56,15 +60,26 @@ def first_maxima(x: jax.Array, windows: AllWindows) -> tuple[jax.Array, Taps]:
 
 
 def _first_maxima(x: jax.Array, dim: int, windows: Windows) -> tuple[jax.Array, jax.Array]:
-    best, *others = seen(x, dim, windows, _least(x.dtype))
-    dtype = _dtype(windows.kernel)
+    dtype, least = _dtype(windows.kernel), _least(x.dtype)
     # Padding is never the maximum, not even of a window whose elements are as small as it.
     first = [first_tap(windows, o) if isinstance(windows, Axis) else 0 for o in range(windows.out)]
-    tap = jnp.broadcast_to(along(np.array(first, dtype), dim, x.ndim), best.shape)
+    first = along(np.array(first, dtype), dim, x.ndim)
+    if (together := stacked(x, dim, windows, least)) is not None:
+        tap = _first_largest(together, dim + 1).astype(dtype)
+        return together.max(dim + 1), jnp.maximum(tap, jnp.broadcast_to(first, tap.shape))
+    best, *others = seen(x, dim, windows, least)
+    tap = jnp.broadcast_to(first, best.shape)
     for k, value in enumerate(others, start=1):
         larger = (value > best) | (value != value)
         best, tap = jnp.where(larger, value, best), jnp.where(larger, jnp.array(k, dtype), tap)
     return best, tap
+
+
+def _first_largest(x: jax.Array, axis: int) -> jax.Array:
+    """The number of the first largest element along an axis, or of the last NaN."""
+    none = x != x
+    last = x.shape[axis] - 1 - jnp.argmax(jnp.flip(none, axis), axis)
+    return jnp.where(none.any(axis), last, jnp.argmax(x, axis))
 
 
 @first_maxima.defjvp
@@ -112,9 +127,14 @@ def _dtype(taps: int) -> Any:
 
 def _picked(x: jax.Array, dim: int, windows: Windows, tap: jax.Array | None) -> jax.Array:
     """Along one dimension of a padded x."""
+    zero = jnp.zeros((), x.dtype)
+    if (together := stacked(x, dim, windows, 0)) is not None:
+        if tap is not None:
+            taps = along(np.arange(windows.kernel, dtype=tap.dtype), dim + 1, together.ndim)
+            together = jnp.where(jnp.expand_dims(tap, dim + 1) == taps, together, zero)
+        return together.sum(dim + 1, dtype=x.dtype)
     values = seen(x, dim, windows, 0)
     if tap is not None:
-        zero = jnp.zeros((), x.dtype)
         values = [jnp.where(tap == k, value, zero) for k, value in enumerate(values)]
     return functools.reduce(lax.add, values)
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..geometry.pool import Parts, counts, windows
+from ..lowerings import wider
 from ..typing import Layout, Padding
 from . import arguments
 from .pool import entered, entered_adaptive
@@ -154,7 +155,7 @@ def _sums(x: jax.Array, windows: AllWindows) -> jax.Array:
 
 
 def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(wider(x.dtype, jnp.float32))
 
 
 def _over(sums: jax.Array, held: Sequence[Sequence[int]]) -> jax.Array:

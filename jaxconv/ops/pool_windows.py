@@ -25,6 +25,8 @@ Windows = Axis | Parts
 
 # Repetitions of a tap's computation, times its length, that cost less than to write the tap to memory.
 _CHEAP = 16
+# The taps of longer windows are one array: a slice for each of a thousand takes seconds to compile.
+_LONG = 64
 
 
 def padded(x: jax.Array, windows: Sequence[Windows], value: Any) -> jax.Array:
@@ -40,6 +42,27 @@ def seen(x: jax.Array, dim: int, windows: Windows, padding: Any) -> list[jax.Arr
     length = max((windows.out - 1) * windows.stride + 1, 0)
     starts = (k * windows.dilation if length else 0 for k in range(windows.kernel))
     return [lax.slice_in_dim(x, start, start + length, windows.stride, dim) for start in starts]
+
+
+def stacked(x: jax.Array, dim: int, windows: Windows, padding: Any) -> jax.Array | None:
+    """The same as one array, with a dimension for the taps behind `dim`; None where a list is better.
+
+    That is where windows are short, and where they overlap so much that the array would be large.
+    """
+    if windows.kernel <= _LONG or windows.out == 0:
+        return None
+    if isinstance(windows, Parts):
+        where, held = (np.stack(all_taps, -1) for all_taps in zip(*_tap_by_tap(windows), strict=True))
+        seen = jnp.take(x, where, axis=dim, mode="clip")
+        held = np.expand_dims(held, [i for i in range(seen.ndim) if i not in (dim, dim + 1)])
+        return jnp.where(held, seen, jnp.asarray(padding, x.dtype))
+    if (windows.stride, windows.dilation) == (windows.kernel, 1):
+        x = lax.slice_in_dim(x, 0, windows.out * windows.kernel, axis=dim)
+        return x.reshape(*x.shape[:dim], windows.out, windows.kernel, *x.shape[dim + 1 :])
+    if windows.kernel > 2 * windows.stride:
+        return None
+    first = np.arange(windows.out)[:, None] * windows.stride
+    return jnp.take(x, first + np.arange(windows.kernel) * windows.dilation, axis=dim, mode="clip")
 
 
 def spread(g: jax.Array, tap: jax.Array | None, dim: int, windows: Windows) -> jax.Array:

@@ -24,6 +24,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from ..geometry.resample import Resample
+from ..lowerings import wider
 from .primitives import lower_in
 from .resample_weights import dense, taps
 
@@ -72,7 +73,7 @@ def summed(x: jax.Array, axis: int, index: np.ndarray, weight: np.ndarray | None
     def tap(t: int) -> jax.Array:
         return x.at[(slice(None),) * axis + (index[:, t],)].get(mode="promise_in_bounds")
 
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = wider(x.dtype, jnp.float32)
     weight = weight.astype(jnp.finfo(wide).dtype)
     weight = weight[(None,) * axis]  # of the rank of x: JAX can be told to refuse any other
     y = sum(tap(t).astype(wide) * weight[..., t, None] for t in range(index.shape[1]))
@@ -84,7 +85,7 @@ def _product(x: jax.Array, *, axis: int, by: Resample, transposed: bool) -> jax.
     index, weight = taps(by, transposed)
     if weight is None:
         return _copies(x, axis, index[:, 0])
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = wider(x.dtype, jnp.float32)
     matrix = dense(by, transposed).astype(jnp.finfo(wide).dtype)
     y = lax.dot_general(
         x.astype(wide), matrix.astype(wide), (((axis,), (1,)), ((), ())), precision=lax.Precision.HIGHEST

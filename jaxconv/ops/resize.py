@@ -95,7 +95,7 @@ def resize(
       >>> resize(x, size=(2,))[:, 0], resize(x, size=(2,), antialias=True)[:, 0]  # from 2 pixels, and from 3
       (Array([1., 7.], dtype=float32), Array([1.5, 6.5], dtype=float32))
     """
-    x = x if hasattr(x, "dtype") else array(x, "x")
+    x = array(x, "x", any_dtype=True)
     check_options(size, scale, method, align_corners, antialias, border, rounding)
     if method not in _COPIES and not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(

@@ -55,7 +55,7 @@ def pixel_shuffle(
       Array([[0., 1., 4., 5.],
              [2., 3., 6., 7.]], dtype=float32)
     """
-    x = x if hasattr(x, "dtype") else array(x, "x")  # arrays of every dtype: nothing is computed
+    x = array(x, "x", any_dtype=True)
     r, spatial = _factors(x, factor, order, layout)
     n, block = len(r), math.prod(r)
     last = layout == "channels_last"
@@ -111,7 +111,7 @@ def pixel_unshuffle(
       Array([[0., 1., 2.],
              [3., 4., 5.]], dtype=float32)
     """
-    x = x if hasattr(x, "dtype") else array(x, "x")  # arrays of every dtype: nothing is computed
+    x = array(x, "x", any_dtype=True)
     r, spatial = _factors(x, factor, order, layout)
     n = len(r)
     last = layout == "channels_last"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +50,7 @@ def unfold(
       [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
     x = arguments.array(x, "x")
-    kernel = _kernel_size(kernel_size, x.ndim - 2)
+    kernel = arguments.window(kernel_size, x.ndim - 2, "kernel_size")
     form = arguments.form(x.shape, len(kernel), layout, "x")
     size = form.enter_shape(x.shape)[1:-1]
     axes = normalize(padding, size=size, kernel=kernel, stride=stride, dilation=dilation)
@@ -94,7 +93,7 @@ def fold(
     """
     patches = arguments.array(patches, "patches")
     size = arguments.shape(output_size, None, "output_size", "the spatial size of the result")
-    kernel = _kernel_size(kernel_size, len(size))
+    kernel = arguments.window(kernel_size, len(size), "kernel_size")
     form = arguments.form(patches.shape, len(size), layout, "patches")
     patches = form.enter(patches)
     axes = normalize(padding, size=size, kernel=kernel, stride=stride, dilation=dilation)
@@ -109,11 +108,6 @@ def fold(
     shape = (patches.shape[0], *size, patches.shape[-1] // taps)
     x = border.adjoint(lambda x: _unfold(x, axes, padding_mode), shape, patches)
     return form.leave(x)
-
-
-def _kernel_size(kernel_size: Any, rank: int) -> tuple[int, ...]:
-    values = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size,) * max(rank, 1)
-    return arguments.per_axis(values, len(values), "kernel_size")
 
 
 def _unfold(x: jax.Array, axes: tuple[Axis, ...], padding_mode: str) -> jax.Array:

@@ -17,7 +17,7 @@ from jax import lax
 
 from ..geometry import Axis, ConvSpec, Slot
 from ..lowerings import core_spec
-from .precision import normalize_precision
+from .precision import is_pair, normalize_precision
 
 _NUMBER = r"(\d+)"
 _AXIS = re.compile(rf"{_NUMBER}k{_NUMBER}s{_NUMBER}d{_NUMBER}p{_NUMBER},{_NUMBER}")
@@ -47,7 +47,8 @@ class Key:
     def of(cls, slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> Key | None:
         """The key of a convolution with any padding; None where there is nothing to measure.
 
-        That is where nothing touches, and where a size is symbolic.
+        That is where nothing touches, and where a size is symbolic. A `lax.DotAlgorithm` is left to XLA
+        and has no spelling.
         """
         found = core_spec(spec)
         if found is None or not all(
@@ -88,7 +89,7 @@ class Key:
     def precisions(self) -> tuple[Any, ...]:
         """One for both operands, or one for each."""
         precision: Any = self.precision
-        return cast("tuple[Any, ...]", precision if isinstance(precision, tuple) else (precision,))
+        return cast("tuple[Any, ...]", precision if is_pair(precision) else (precision,))
 
     def __str__(self) -> str:
         """The table's spelling."""
@@ -106,8 +107,8 @@ class Key:
 
 
 def _undefaulted(precision: Any) -> Any:
-    if isinstance(precision, tuple):
-        return tuple(map(_undefaulted, precision))  # pyright: ignore[reportUnknownArgumentType]
+    if is_pair(precision):
+        return tuple(map(_undefaulted, precision))
     return None if precision is lax.Precision.DEFAULT else precision
 
 

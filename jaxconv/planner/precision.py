@@ -27,7 +27,7 @@ def normalize_precision(precision: Any) -> Any:
     if precision is None:
         default: Any = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
         return None if default is None else _one(default)
-    if isinstance(precision, tuple | list) and not isinstance(precision, lax.DotAlgorithm):
+    if is_pair(precision):
         pair: list[Any] = list(precision)  # pyright: ignore[reportUnknownArgumentType]
         if len(pair) != 2:
             raise ValueError(
@@ -35,6 +35,11 @@ def normalize_precision(precision: Any) -> Any:
             )
         return tuple(None if p is None else _one(p) for p in pair)
     return _one(precision)
+
+
+def is_pair(precision: Any) -> bool:
+    """Whether there is one for each operand; a `lax.DotAlgorithm` is a tuple of other things."""
+    return isinstance(precision, tuple | list) and not isinstance(precision, lax.DotAlgorithm)
 
 
 def only_direct(precision: Any) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+from jax import lax
 
 from ..geometry import ConvSpec, Slot
 from ..lowerings import PLATFORMS, REGISTRY, Target
@@ -124,8 +125,8 @@ class Table:
         Returns:
           Seconds by name, or None where this was not measured.
         """
-        if target.platform != self.platform:
-            return None
+        if target.platform != self.platform or isinstance(target.precision, lax.DotAlgorithm):
+            return None  # there is no choice for the latter, and it has no spelling
         key = Key.of(slot, spec, target.dtype, target.precision)
         times = None if key is None else self._seconds.get(str(key))
         return None if times is None else dict(times)

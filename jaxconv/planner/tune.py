@@ -14,6 +14,7 @@ from ..lowerings import REGISTRY
 from .collect import Found, collect
 from .device import default_device, platform_of
 from .key import Key
+from .precision import only_direct
 from .progress import reporting
 from .table import Table, duration, ranking
 from .timing import alone, race
@@ -43,8 +44,9 @@ def tune(
     Each convolution is measured by itself on random data, the algorithms in turns, those with the most work
     first; those of lax as they would be computed under `jaxconv.install`. An algorithm that is more than
     three times slower than the best after the first round is not repeated; its one time is kept. A
-    convolution with a forced `algorithm`, a symbolic size, or nothing to compute is left out, and so is an
-    algorithm whose program would be very long or would need more than 4 GiB of workspace.
+    convolution with a forced `algorithm`, a `lax.DotAlgorithm` for its precision, a symbolic size, or nothing
+    to compute is left out, and so is an algorithm whose program would be very long or would need more than
+    4 GiB of workspace.
 
     Args:
       fn: a function of arrays and pytrees of arrays.
@@ -96,7 +98,7 @@ def tune(
         raise ValueError(
             f"{getattr(fn, '__name__', fn)} computes no convolution; hand over a function that does."
         )
-    found = [f for f in found if f.algorithm is None]
+    found = [f for f in found if f.algorithm is None and not only_direct(f.key.precision)]
     jobs = [(f, missing) for f in found if (missing := _missing(f.key, names, table))]
     start = time.monotonic()
     with reporting(len(jobs), progress) as report:
