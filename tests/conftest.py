@@ -6,7 +6,11 @@ import zlib
 
 # All must be set before the first `import jax`. A user's own settings win. Programs run once or twice here,
 # so LLVM's optimisations cost more than they save; XLA's own, which decide the program's form, stay.
-_FLAGS = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
+_FLAGS = {
+    "--xla_force_host_platform_device_count": 8,
+    "--xla_backend_optimization_level": 0,
+    "--xla_llvm_disable_expensive_passes": "true",
+}
 for _flag, _value in _FLAGS.items():
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}".strip()
