@@ -37,7 +37,7 @@ quick: $(VENV)/.installed-test ## the tests without those marked slow
 # Python 3.12 and newer count lines at next to no cost, but not unasked.
 coverage: $(VENV)/.installed-coverage ## all tests again: the lines of jaxconv that none of them runs; fails under 95 %
 	COVERAGE_CORE=$$($(PY) -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
-	$(PYTEST) --cov $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS) --cov
 
 parity: $(VENV)/.installed-test $(VENV)/.installed-torch ## compare with PyTorch (installs it on Python 3.11; skips elsewhere)
 	@if $(PY) -c "import torch" 2>/dev/null; \
