@@ -1,11 +1,16 @@
 """What every test gets: eight CPU devices, a generator seeded by the test's name, reproducible hypothesis."""
 
 import os
+import tempfile
 import zlib
 
 # All must be set before the first `import jax`. A user's own settings win. Programs run once or twice here,
 # so LLVM's optimisations cost more than they save; XLA's own, which decide the program's form, stay.
-_FLAGS = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
+_FLAGS = {
+    "--xla_force_host_platform_device_count": 8,
+    "--xla_backend_optimization_level": 0,
+    "--xla_llvm_disable_expensive_passes": "true",
+}
 for _flag, _value in _FLAGS.items():
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}".strip()
@@ -15,6 +20,8 @@ import hypothesis  # noqa: E402  (after the environment)
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+from tests.programs import remembered  # noqa: E402
 
 # A failure must be the same failure on the next run, and a compilation may take longer than any deadline.
 hypothesis.settings.register_profile("jaxconv", derandomize=True, deadline=None, print_blob=True)
@@ -27,9 +34,19 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _remember_programs():
+    """What was compiled once is read from a file: small operations, above all, occur in many tests.
+
+    The folder is a process's own, since JAX writes to it without a lock.
+    """
+    with tempfile.TemporaryDirectory() as folder, remembered(folder):
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Compiled programs of one file are of no use to the next, and thousands of them fill the memory."""
+    """Thousands of loaded programs fill the memory."""
     yield
     jax.clear_caches()
 

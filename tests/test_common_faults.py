@@ -22,6 +22,7 @@ from examples.common import cli, history
 from examples.common.config import TrainConfig
 from examples.common.loop import train
 
+from .programs import remembered
 from .test_common_toy import (
     Net,
     Points,
@@ -29,7 +30,6 @@ from .test_common_toy import (
     Toy,
     assert_same_bits,
     child,
-    remembered_programs,
     silent,
     steps_in,
 )
@@ -47,7 +47,7 @@ def programs(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _remembered(programs):
-    with remembered_programs(programs):
+    with remembered(programs):
         yield
 
 

@@ -24,7 +24,6 @@ from .test_common_toy import (
     Toy,
     assert_same_bits,
     everything,
-    remembered_programs,
     silent,
     steps_in,
 )
@@ -33,12 +32,6 @@ TOY = Toy(Net(dropout=0.2, norm=True))
 CONFIG = TrainConfig(
     steps=12, log_every=2, eval_every=3, checkpoint_every=4, keep=2, keep_best=1, learning_rate=0.02, ema=0.9
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with remembered_programs(tmp_path_factory.mktemp("programs")):
-        yield
 
 
 @pytest.fixture(scope="module")

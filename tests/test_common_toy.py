@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -15,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
-from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 
 from examples.common.progress import Display
 from examples.common.task import Shard
+
+from .programs import remembered
 
 TRUTH = np.random.default_rng(11).normal(size=(6, 3)).astype(np.float32)
 
@@ -142,25 +142,12 @@ def child(devices: int, programs, function: Callable, *arguments) -> BaseProcess
 
 def _in_child(devices: int, programs: str, function: Callable, *arguments) -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    with remembered_programs(programs):
+    with remembered(programs):
         sys.exit(function(*arguments))
 
 
 def silent() -> Display:
     return Display(Console(quiet=True))
-
-
-@contextmanager
-def remembered_programs(folder):
-    """Compiled programs are kept in a folder within it: every run compiles the same ones."""
-    names = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0}
-    before = {name: getattr(jax.config, name) for name in names}
-    for settings in (names, before):
-        compilation_cache.reset_cache()
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        if settings is names:
-            yield
 
 
 def steps_in(run):

@@ -19,8 +19,8 @@ from jaxconv import dropin
 from jaxconv.lowerings import Target
 from jaxconv.planner import execute, readings
 
-CHUNK = 8  # convolutions in a test
-TRIALS = int(os.environ.get("JAXCONV_SWEEP", "16"))
+CHUNK = 6  # convolutions in a test
+TRIALS = int(os.environ.get("JAXCONV_SWEEP", "12"))
 # Sums of up to 500 products of normal numbers, in another order: a few eps of the sum of magnitudes, which is
 # below ten times the largest result; a second derivative has four such sums in a row.
 TOLERANCE = 3e-5

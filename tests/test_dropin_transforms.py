@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
-from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxconv
 from jaxconv.testing import assert_close
+from tests.programs import remembered
 from tests.torch_cases import QUICKLY
 
 Layer = Callable[[Any, Any], Any]
@@ -338,41 +338,23 @@ def test_what_counts_is_where_it_is_lowered(arrays: tuple) -> None:
     assert convolutions(pull, x) == 2
 
 
-@pytest.fixture
-def cache_folder(tmp_path: Path) -> Iterator[Path]:
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    try:
-        for name, value in names.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        yield tmp_path
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-
-
-def test_persistent_cache(arrays: tuple, cache_folder: Path) -> None:
+def test_persistent_cache(arrays: tuple, tmp_path: Path) -> None:
     """Two programs, and the second process finds each."""
     x, kernel = arrays[0], arrays[1][0]
     f = lambda x, kernel: depthwise(x, kernel)  # noqa: E731
 
     def entries() -> int:
-        return len(list(cache_folder.glob("*-cache")))
+        return len(list(tmp_path.glob("*-cache")))
 
     counts, results = [], []
-    for _ in range(2):
-        jax.clear_caches()
-        results.append(run(f, x, kernel))
-        counts.append(entries())
-        with jaxconv.installed():
+    with remembered(tmp_path):
+        for _ in range(2):
+            jax.clear_caches()
             results.append(run(f, x, kernel))
-        counts.append(entries())
+            counts.append(entries())
+            with jaxconv.installed():
+                results.append(run(f, x, kernel))
+            counts.append(entries())
     assert counts == [1, 2, 2, 2]
     np.testing.assert_array_equal(results[:2], results[2:])
     compare(results[1], results[0])

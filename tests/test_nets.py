@@ -20,9 +20,14 @@ each_net = pytest.mark.parametrize("name", TINY)
 
 
 @functools.cache
+def net(name: str, library: str) -> nnx.Module:
+    return build(TINY[name], library)
+
+
+@functools.cache
 def loss_and_gradient(name: str, library: str) -> tuple[float, list[np.ndarray]]:
     task = TINY[name]
-    graph, params, rest = nnx.split(build(task, library), nnx.Param, ...)
+    graph, params, rest = nnx.split(net(name, library), nnx.Param, ...)
     step = jax.jit(jax.value_and_grad(make_objective(task, graph), has_aux=True))
     (loss, _), gradient = step(params, rest, *task.arrays())
     return float(loss), [np.asarray(leaf) for leaf in jax.tree.leaves(gradient)]
@@ -35,7 +40,7 @@ def sizes(gradient: Iterable[Any]) -> list[float]:
 
 @each_net
 def test_flax_agrees(name: str) -> None:
-    assert count(build(TINY[name], "jaxconv")) == count(build(TINY[name], "flax")) > 100
+    assert count(net(name, "jaxconv")) == count(net(name, "flax")) > 100
     loss, gradient = loss_and_gradient(name, "jaxconv")
     flax_loss, flax_gradient = loss_and_gradient(name, "flax")
     assert all(np.isfinite(leaf).all() and leaf.any() for leaf in gradient)
@@ -48,7 +53,7 @@ def test_torch_agrees(name: str) -> None:
     pytest.importorskip("torch")
     from benchmarks.trainers import TorchTrainer
 
-    task, ours = TINY[name], build(TINY[name], "jaxconv")
+    task, ours = TINY[name], net(name, "jaxconv")
     loss, gradient = loss_and_gradient(name, "jaxconv")
     for memory_format in ("contiguous", "channels_last")[: min(task.rank, 2)]:
         theirs = TorchTrainer(task, torch_weights(ours), memory_format)

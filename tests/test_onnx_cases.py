@@ -5,16 +5,14 @@ import collections
 import numpy as np
 import pytest
 
-from .onnx_cases import SPATIAL, check, collect, excluded
+from .onnx_cases import SPATIAL, check_together, collect, excluded
 
 
-@pytest.mark.slow
 def test_recorded_cases() -> None:
     cases = [case for case in collect(SPATIAL) if not case.name.endswith("_expanded")]
     left_out = {case.name: why for case in cases if (why := excluded(case))}
     assert left_out == {}
-    for case in cases:
-        check(case)
+    check_together(cases)
     seen = collections.Counter(node.op_type for case in cases for node in case.model.graph.node)
     assert seen["MaxPool"] >= 19
     assert seen["Resize"] >= 39
@@ -23,4 +21,4 @@ def test_recorded_cases() -> None:
     [case] = [case for case in cases if case.name == "test_convtranspose_output_shape"]
     case.data_sets[0][1][0][..., -1, -1] += 0.01 * np.abs(case.data_sets[0][1][0]).max()
     with pytest.raises(AssertionError, match="test_convtranspose_output_shape"):
-        check(case)
+        check_together([case])

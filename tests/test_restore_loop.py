@@ -111,6 +111,6 @@ def test_tiles_are_the_whole() -> None:
     assert float(jnp.abs(near - whole).max()) < 0.01  # the bound that the docstring states
     assert float(jnp.abs(none - whole).max()) > 0.01
     stack = jnp.stack([y, y[::-1]])
-    each = lambda t: restore.wiener(t, psf, 0.01, layout="channels_first").x  # noqa: E731
+    each = jax.jit(lambda t: restore.wiener(t, psf, 0.01, layout="channels_first").x)
     whole, parts = each(stack), restore.tiled(each, stack, tile=(60, 60), overlap=20)
     assert float(jnp.abs(parts - whole).max()) < 0.05

@@ -32,15 +32,7 @@ from examples.super_resolution.model import ModelConfig, SuperResolution, reach
 from examples.super_resolution.train import Enlargement, LossConfig
 from jaxconv import nn
 
-from .test_common_toy import remembered_programs
-
 TINY = ModelConfig(d=6, s=3, m=1, features=(5, 4))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(tmp_path_factory):
-    with remembered_programs(tmp_path_factory.mktemp("programs")):
-        yield
 
 
 @pytest.fixture(scope="module")
