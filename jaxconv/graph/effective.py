@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .field import Fields
-from .trace import trace
+from .trace import traced
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def effective_receptive_field(
       >>> (found.magnitude * 16).round(2).tolist(), found.box
       ([0.0, 0.0, 1.0, 4.0, 6.0, 4.0, 1.0, 0.0, 0.0], (range(2, 7),))
     """
-    graph = trace(fn, *args, **kwargs)
+    graph = traced(fn, args, kwargs, simple=True)
     x = graph.data(wrt)
     fields = Fields(graph, x).of(graph.outputs[0]) if len(graph.outputs) == 1 else None
     if fields is None:

@@ -349,6 +349,6 @@ _EVALUATE: dict[str, Callable[[_Call], Any]] = {
     "gather": _gather,
     "constant": _iota,
     **dict.fromkeys(
-        ("elementwise", "dot", "reduce", "cumulative", "sort", "stack", "reverse", "transpose"), _bound
+        ("elementwise", "dot", "reduce", "cumulative", "sort", "reverse", "transpose"), _bound
     ),
 }

@@ -31,7 +31,7 @@ def opened(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
     It is of whole arrays: what mesh is around says nothing of them.
     """
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-        return traced(fn, args, kwargs, kept=_KEPT)
+        return traced(fn, args, kwargs, kept=_KEPT, simple=True)
 
 
 @dataclasses.dataclass

@@ -1,0 +1,94 @@
+"""Tiles against the whole image: the networks of the examples and others as they are used, at every border."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxconv
+from benchmarks import nets
+from examples.fcn_segmentation.model import FCN
+from examples.fcn_segmentation.model import ModelConfig as Segments
+from examples.super_resolution.model import ModelConfig, SuperResolution
+from jaxconv.partition import tiled
+
+pytestmark = pytest.mark.usefixtures("every_element")
+EPS = np.finfo(np.float32).eps
+
+
+def enlarging(**options: Any) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: SuperResolution(ModelConfig(**options), rngs=rngs)
+
+
+def segmenting(model: Any) -> Callable[[nnx.Rngs], nnx.Module]:
+    config = Segments(model=model, width=1 / 64, depth=11, blocks=(1, 1, 1, 1))
+    return lambda rngs: FCN(config, 1, 2, rngs=rngs)
+
+
+def unet(rank: int) -> Callable[[nnx.Rngs], nnx.Module]:
+    """That of the benchmarks, which is written for volumes, of this many axes."""
+    options = {"widths": (3, 4, 5), "up_kernels": (3, 2), "classes": 2}
+    return lambda rngs: nets.UNet3D(nets.Layers(jaxconv.nn, rngs, rank), **options)
+
+
+def dilated(rngs: nnx.Rngs) -> nnx.Module:
+    """A context module: each position sees 31 x 31."""
+    sizes = [(1, 3, 1), (3, 3, 2), (3, 4, 4), (4, 3, 8)]
+    convs = [jaxconv.nn.Conv(n, m, (3, 3), kernel_dilation=d, rngs=rngs) for n, m, d in sizes]
+    return nnx.Sequential(*(layer for conv in convs for layer in (conv, jax.nn.gelu)))
+
+
+# Of each the shape of an image, no side of which is a multiple of the tile's, the tile, and the borders: every
+# one is a program for each tile, so a network has those that it is used with, or that are hardest for it.
+NETWORKS = {
+    "FSRCNN": (enlarging(model="fsrcnn", scale=3, d=4, s=3, m=2), (1, 19, 14, 1), (33, 24), "SAME CIRCULAR"),
+    "ESPCN": (enlarging(model="espcn", scale=2, features=(4, 3)), (1, 19, 14, 1), (22, 16), "SAME REFLECT"),
+    "FCN-8s": (segmenting("fcn8s"), (1, 170, 131, 1), (96, 96), "SAME REFLECT"),
+    "FCN, dilated": (segmenting("dilated"), (1, 75, 53, 1), (40, 40), "SAME"),
+    "U-Net": (unet(2), (1, 36, 28, 1), (20, 16), "REFLECT CIRCULAR"),
+    "U-Net, volumes": (unet(3), (1, 12, 20, 8, 1), (8, 12, 8), "SAME"),
+    "dilated stack": (dilated, (1, 47, 38, 1), (25, 20), "SAME REFLECT CIRCULAR"),
+}
+CASES = [(name, border) for name, (*_, borders) in NETWORKS.items() for border in borders.split()]
+
+
+def network(name: str, border: str, rng: np.random.Generator) -> nnx.Module:
+    """With parameters that are nowhere zero, of about the size that keeps a layer's scale."""
+    model = NETWORKS[name][0](nnx.Rngs(0))
+    model.eval()
+    for _, node in nnx.iter_graph(model):
+        if isinstance(node, jaxconv.nn.Conv | jaxconv.nn.ConvTranspose) and max(node.kernel_size) > 1:
+            if border == "CIRCULAR" or (border == "REFLECT" and isinstance(node, jaxconv.nn.Conv)):
+                node.padding = border
+        elif isinstance(node, nnx.Param | nnx.BatchStat):
+            shape = node[...].shape
+            drawn = rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0
+            node[...] = jnp.asarray(drawn if len(shape) > 1 else rng.uniform(0.5, 1, shape), jnp.float32)
+    return model
+
+
+def terms(model: nnx.Module) -> int:
+    """The products that all layers together sum up for one position."""
+    arrays = (node[...] for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Variable))
+    return sum(int(np.prod(a.shape[:-1])) for a in arrays if a.ndim > 2)
+
+
+@pytest.mark.parametrize(("name", "border"), CASES)
+def test_networks(name, border, rng):
+    import time; t=time.process_time()
+    _, shape, tile, _ = NETWORKS[name]
+    model = network(name, border, rng)
+    x = rng.normal(size=shape).astype(np.float32)
+    want = np.asarray(jax.jit(lambda model, x: model(x))(model, x))
+    print(name, border, time.process_time()-t)
+    by_tiles = tiled(model, tile=tile)
+    assert sum(n > 1 for n in by_tiles.tiling(x).counts) == 2
+    print(name, border, time.process_time()-t)
+    tolerance = 4 * EPS * np.sqrt(terms(model)) * np.abs(want).max()
+    assert want.std() > 100 * tolerance
+    np.testing.assert_allclose(by_tiles(x), want, rtol=0, atol=tolerance)
+    print(name, border, time.process_time()-t)
