@@ -42,32 +42,37 @@ def dilated(rngs: nnx.Rngs) -> nnx.Module:
     return nnx.Sequential(*(layer for conv in convs for layer in (conv, jax.nn.gelu)))
 
 
-# Of each the shape of an image, no side of which is a multiple of the tile's, the tile, and the borders: every
-# one is a program for each tile, so a network has those that it is used with, or that are hardest for it.
+# Of each the shape of an image, no side of which is a multiple of the tile's, the tile, and the borders: each
+# is a program for every tile, so a network has those that it is used with, or that are hardest for it.
 NETWORKS = {
-    "FSRCNN": (enlarging(model="fsrcnn", scale=3, d=4, s=3, m=2), (1, 19, 14, 1), (33, 24), "SAME CIRCULAR"),
-    "ESPCN": (enlarging(model="espcn", scale=2, features=(4, 3)), (1, 19, 14, 1), (22, 16), "SAME REFLECT"),
-    "FCN-8s": (segmenting("fcn8s"), (1, 170, 131, 1), (96, 96), "SAME REFLECT"),
-    "FCN, dilated": (segmenting("dilated"), (1, 75, 53, 1), (40, 40), "SAME"),
+    "FSRCNN": (enlarging(model="fsrcnn", scale=3, d=4, s=3, m=2), (1, 19, 14, 1), (33, 24), "SAME REFLECT"),
+    "ESPCN": (enlarging(model="espcn", scale=2, features=(4, 3)), (1, 19, 14, 1), (22, 16), "SAME"),
+    "FCN-8s": (segmenting("fcn8s"), (1, 170, 90, 1), 96, "SAME"),
+    "FCN, dilated": (segmenting("dilated"), (1, 75, 40, 1), 40, "SAME"),
     "U-Net": (unet(2), (1, 36, 28, 1), (20, 16), "REFLECT CIRCULAR"),
     "U-Net, volumes": (unet(3), (1, 12, 20, 8, 1), (8, 12, 8), "SAME"),
-    "dilated stack": (dilated, (1, 47, 38, 1), (25, 20), "SAME REFLECT CIRCULAR"),
+    "dilated stack": (dilated, (1, 47, 38, 1), (25, 20), "REFLECT CIRCULAR"),
 }
 CASES = [(name, border) for name, (*_, borders) in NETWORKS.items() for border in borders.split()]
 
 
-def network(name: str, border: str, rng: np.random.Generator) -> nnx.Module:
+def network(name: str, border: str, rng: np.random.Generator) -> Any:
     """With parameters that are nowhere zero, of about the size that keeps a layer's scale."""
-    model = NETWORKS[name][0](nnx.Rngs(0))
+
+    def draw(leaf: Any) -> Any:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # of dropout, which is off
+            return jax.random.key(0)
+        size = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        drawn = rng.normal(size=leaf.shape) * size if leaf.ndim > 1 else rng.uniform(0.5, 1, leaf.shape)
+        return jnp.asarray(drawn, leaf.dtype)
+
+    structure, state = nnx.split(nnx.eval_shape(lambda: NETWORKS[name][0](nnx.Rngs(0))))
+    model = nnx.merge(structure, jax.tree.map(draw, state))
     model.eval()
     for _, node in nnx.iter_graph(model):
-        if isinstance(node, jaxconv.nn.Conv | jaxconv.nn.ConvTranspose) and max(node.kernel_size) > 1:
-            if border == "CIRCULAR" or (border == "REFLECT" and isinstance(node, jaxconv.nn.Conv)):
+        if isinstance(node, jaxconv.nn.Conv | jaxconv.nn.ConvTranspose) and border != "SAME":
+            if max(node.kernel_size) > 1 and (border == "CIRCULAR" or isinstance(node, jaxconv.nn.Conv)):
                 node.padding = border
-        elif isinstance(node, nnx.Param | nnx.BatchStat):
-            shape = node[...].shape
-            drawn = rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0
-            node[...] = jnp.asarray(drawn if len(shape) > 1 else rng.uniform(0.5, 1, shape), jnp.float32)
     return model
 
 
@@ -79,16 +84,12 @@ def terms(model: nnx.Module) -> int:
 
 @pytest.mark.parametrize(("name", "border"), CASES)
 def test_networks(name, border, rng):
-    import time; t=time.process_time()
     _, shape, tile, _ = NETWORKS[name]
     model = network(name, border, rng)
     x = rng.normal(size=shape).astype(np.float32)
     want = np.asarray(jax.jit(lambda model, x: model(x))(model, x))
-    print(name, border, time.process_time()-t)
     by_tiles = tiled(model, tile=tile)
-    assert sum(n > 1 for n in by_tiles.tiling(x).counts) == 2
-    print(name, border, time.process_time()-t)
+    assert by_tiles.tiling(x).counts[0] == 2
     tolerance = 4 * EPS * np.sqrt(terms(model)) * np.abs(want).max()
     assert want.std() > 100 * tolerance
     np.testing.assert_allclose(by_tiles(x), want, rtol=0, atol=tolerance)
-    print(name, border, time.process_time()-t)

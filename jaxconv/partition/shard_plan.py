@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
@@ -154,7 +155,8 @@ class _Derivative:
         fn = _alone(node.equation)
 
         def derivative(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
-            ys, moved = jax.jvp(fn, tuple(primals), self._full(primals, tangents, self.able))
+            zeros = (np.zeros(x.shape, jax.dtypes.float0) for x in primals)
+            ys, moved = jax.jvp(fn, tuple(primals), _merged(self.able, tangents, zeros))
             return [*ys, *(t for t, ok in zip(moved, self.moving, strict=True) if ok)]
 
         abstract = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in node.operands]
@@ -167,16 +169,14 @@ class _Derivative:
         found = self.plan.run([*primals, *given, *self.data])
         found = [lay(y) for lay, y in zip(self.laid, found, strict=True)]
         ys, moved = found[: len(self.moving)], found[len(self.moving) :]
-        return tuple(ys), self._full(ys, moved, self.moving)
+        zeros = (SymbolicZero(jax.typeof(y).to_tangent_aval()) for y in ys)  # an array does not vary
+        return tuple(ys), _merged(self.moving, moved, zeros)
 
-    @staticmethod
-    def _full(primals: Sequence[Array], tangents: Sequence[Array], able: Sequence[bool]) -> tuple[Any, ...]:
-        """With the tangents that integers have."""
-        given = iter(tangents)
-        return tuple(
-            next(given) if ok else np.zeros(x.shape, jax.dtypes.float0)
-            for x, ok in zip(primals, able, strict=True)
-        )
+
+def _merged(able: Sequence[bool], tangents: Sequence[Array], zeros: Iterable[Any]) -> tuple[Any, ...]:
+    """The tangents of what has some, and in place of integers' these zeros."""
+    given = iter(tangents)
+    return tuple(next(given) if ok else zero for ok, zero in zip(able, zeros, strict=True))
 
 
 def _alone(equation: Any) -> Callable[..., Any]:
