@@ -126,7 +126,7 @@ def custom(context: Context, node: Node, dims: list[Dims]) -> Planned:
     def local(*xs: Array) -> tuple[Array, ...]:
         return tuple(body.run(xs))
 
-    @local.defjvp
+    @functools.partial(local.defjvp, symbolic_zeros=True)  # the only ones that integers may have here
     def _(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
         return derivative().run(primals, tangents)
 
@@ -165,12 +165,18 @@ class _Derivative:
 
     def run(self, primals: Sequence[Array], tangents: Sequence[Array]) -> tuple[tuple[Array, ...], Any]:
         """What a rule of `custom_jvp` returns."""
-        given = [t for t, ok in zip(tangents, self.able, strict=True) if ok]
+        pairs = zip(primals, tangents, self.able, strict=True)
+        given = [_instantiated(x, t) for x, t, ok in pairs if ok]
         found = self.plan.run([*primals, *given, *self.data])
         found = [lay(y) for lay, y in zip(self.laid, found, strict=True)]
         ys, moved = found[: len(self.moving)], found[len(self.moving) :]
-        zeros = (SymbolicZero(jax.typeof(y).to_tangent_aval()) for y in ys)  # an array does not vary
+        zeros = (SymbolicZero(jax.typeof(y).to_tangent_aval()) for y in ys)
         return tuple(ys), _merged(self.moving, moved, zeros)
+
+
+def _instantiated(x: Any, tangent: Any) -> Any:
+    zero = isinstance(tangent, SymbolicZero)
+    return vary(jnp.zeros_like(x), varying(x)) if zero else tangent
 
 
 def _merged(able: Sequence[bool], tangents: Sequence[Array], zeros: Iterable[Any]) -> tuple[Any, ...]:
