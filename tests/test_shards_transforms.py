@@ -7,14 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax import lax
 
 import jaxconv
 from jaxconv.partition import spatially_sharded
 from tests.test_shards import BOTH, ROWS, Params, close, parameters, unet
-
 
 
 def gated(x: jax.Array, p: Params) -> jax.Array:

@@ -3,8 +3,6 @@
 What sees what is found by running a network; tiles, streams and devices have to give what the whole gives.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,6 @@ from jax import lax
 from jax.sharding import AxisType
 
 import jaxconv
-from jaxconv.graph.trace import traced
 from jaxconv.partition import spatially_sharded, streaming, tiled
 from tests.random_nets import Maker, Net, sees
 from tests.stream_nets import joined

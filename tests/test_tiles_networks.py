@@ -1,4 +1,4 @@
-"""Tiles against the whole image: the networks of the examples and others as they are used, at every border."""
+"""Tiles against the whole image: the networks of the examples, U-Nets, a dilated stack, at every border."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,10 +69,10 @@ def network(name: str, border: str, rng: np.random.Generator) -> Any:
     structure, state = nnx.split(nnx.eval_shape(lambda: NETWORKS[name][0](nnx.Rngs(0))))
     model = nnx.merge(structure, jax.tree.map(draw, state))
     model.eval()
+    kinds = {"SAME": (), "REFLECT": jaxconv.nn.Conv, "CIRCULAR": jaxconv.nn.Conv | jaxconv.nn.ConvTranspose}
     for _, node in nnx.iter_graph(model):
-        if isinstance(node, jaxconv.nn.Conv | jaxconv.nn.ConvTranspose) and border != "SAME":
-            if max(node.kernel_size) > 1 and (border == "CIRCULAR" or isinstance(node, jaxconv.nn.Conv)):
-                node.padding = border
+        if isinstance(node, kinds[border]) and max(node.kernel_size) > 1:
+            node.padding = border
     return model
 
 
