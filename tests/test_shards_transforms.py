@@ -26,7 +26,7 @@ MESHES: dict[Any, Any] = {unet: (BOTH, (None, "row", "col")), gated: (ROWS, (Non
 
 
 def smooth(fn: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A number of the result that no two positions have in the same way; its second derivatives are not zero."""
+    """A number to which no two positions contribute alike; its second derivatives are not zero."""
     return lambda x, p: jnp.mean(jnp.tanh(y := fn(x, p)) * jnp.sin(0.1 * jnp.arange(y.size)).reshape(y.shape))
 
 

@@ -1,4 +1,4 @@
-"""Operands that meet longer ones: of size 1, of lower rank, put together and taken apart; random networks of them.
+"""Operands of size 1 or of lower rank that meet longer ones, stacks and what is taken apart: random networks.
 
 What sees what is found by running a network; tiles, streams and devices have to give what the whole gives.
 """

@@ -1,4 +1,4 @@
-"""Primitives that are short for simpler ones, as those: what follows positions knows only the simpler ones."""
+"""Primitives that are short for simpler ones, as those: what follows positions knows only those."""
 
 # Jaxprs are not fully typed.
 # pyright: standard
