@@ -67,7 +67,7 @@ def spreading(seed: int, parts: list[Net]) -> Net:
     return lambda x: layers[1](layers[0](x @ enter[0, 0]))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(9))
 def test_what_is_seen(seed):
     fn = spreading(seed, ALONG_COLUMNS + OTHERS)
     fields = jaxconv.receptive_field(fn, jax.ShapeDtypeStruct((1, H, W, 1), jnp.float32))
@@ -77,7 +77,7 @@ def test_what_is_seen(seed):
         assert wrong_intervals(field, seen) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_tiles_and_devices(seed, rng):
     fn = spreading(seed, ALONG_COLUMNS + OTHERS)
     x = rng.uniform(1, 2, (1, H, W, 1)).astype(np.float32)
@@ -86,7 +86,7 @@ def test_tiles_and_devices(seed, rng):
     np.testing.assert_array_equal(spatially_sharded(fn, MESH, (None, "row", "col"))(x), want)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_streams(seed, rng):
     fn = spreading(seed, ALONG_COLUMNS)
     x = rng.uniform(1, 2, (1, H, W, 1)).astype(np.float32)

@@ -29,9 +29,9 @@ def segmenting(model: Any) -> Callable[[nnx.Rngs], nnx.Module]:
     return lambda rngs: FCN(config, 1, 2, rngs=rngs)
 
 
-def unet(rank: int) -> Callable[[nnx.Rngs], nnx.Module]:
+def unet(rank: int, widths: tuple[int, ...]) -> Callable[[nnx.Rngs], nnx.Module]:
     """That of the benchmarks, which is written for volumes, of this many axes."""
-    options = {"widths": (3, 4, 5), "up_kernels": (3, 2), "classes": 2}
+    options = {"widths": widths, "up_kernels": (3, 2)[: len(widths) - 1], "classes": 2}
     return lambda rngs: nets.UNet3D(nets.Layers(jaxconv.nn, rngs, rank), **options)
 
 
@@ -45,12 +45,12 @@ def dilated(rngs: nnx.Rngs) -> nnx.Module:
 # Of each the shape of an image, no side of which is a multiple of the tile's, the tile, and the borders: each
 # is a program for every tile, so a network has those that it is used with, or that are hardest for it.
 NETWORKS = {
-    "FSRCNN": (enlarging(model="fsrcnn", scale=3, d=4, s=3, m=2), (1, 19, 14, 1), (33, 24), "SAME REFLECT"),
-    "ESPCN": (enlarging(model="espcn", scale=2, features=(4, 3)), (1, 19, 14, 1), (22, 16), "SAME"),
+    "FSRCNN": (enlarging(model="fsrcnn", scale=3, d=4, s=3, m=2), (1, 19, 14, 1), (33, 24), "SAME"),
+    "ESPCN": (enlarging(model="espcn", scale=2, features=(4, 3)), (1, 19, 14, 1), (22, 16), "REFLECT"),
     "FCN-8s": (segmenting("fcn8s"), (1, 170, 90, 1), 96, "SAME"),
     "FCN, dilated": (segmenting("dilated"), (1, 75, 40, 1), 40, "SAME"),
-    "U-Net": (unet(2), (1, 36, 28, 1), (20, 16), "REFLECT CIRCULAR"),
-    "U-Net, volumes": (unet(3), (1, 12, 20, 8, 1), (8, 12, 8), "SAME"),
+    "U-Net": (unet(2, (3, 4)), (1, 26, 22, 1), (14, 12), "REFLECT CIRCULAR"),
+    "U-Net, volumes": (unet(3, (3, 4, 5)), (1, 12, 20, 8, 1), (8, 12, 8), "SAME"),
     "dilated stack": (dilated, (1, 47, 38, 1), (25, 20), "REFLECT CIRCULAR"),
 }
 CASES = [(name, border) for name, (*_, borders) in NETWORKS.items() for border in borders.split()]
