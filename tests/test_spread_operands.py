@@ -77,6 +77,26 @@ def test_what_is_seen(seed):
         assert wrong_intervals(field, seen) == []
 
 
+def test_far_from_the_borders():
+    """One row that all others meet stays where it is; what is stacked and taken apart moves on."""
+    kernel, x = jnp.ones((3, 2, 1, 1)), jax.ShapeDtypeStruct((1, H, W, 1), jnp.float32)
+
+    def meeting(x: jax.Array) -> jax.Array:
+        y = jaxconv.conv(x, kernel, padding="SAME")
+        return y + y[:, 3:4]
+
+    rows, columns = jaxconv.receptive_field(meeting, x)
+    assert (rows.jump, columns.jump, columns.size) == (None, 1, 2)
+    assert "branches of different jumps meet" in rows.why
+
+    def stacked(x: jax.Array) -> jax.Array:
+        first, second = jnp.unstack(jnp.stack([x, jaxconv.conv(x, kernel, padding="SAME")], 1), axis=1)
+        return jnp.tile(first + second, (1, 1, 1, 2))
+
+    fields = jaxconv.receptive_field(stacked, x)
+    assert (fields.size, fields.jump) == ((3, 2), (1, 1))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_tiles_and_devices(seed, rng):
     fn = spreading(seed, ALONG_COLUMNS + OTHERS)
