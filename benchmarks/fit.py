@@ -3,6 +3,9 @@
 The constants are those of least relative error among the non-negative ones. A fifth of the workloads is first
 held back, and the choice of a model of the others compared with the measured best. The model that is written
 has learnt from all of them; on the sweeps named by `--test` it is judged too.
+
+An algorithm that learnt a slot after the machine of the sweeps was gone is carried over: `--elsewhere` names
+a sweep of another machine; a time that only it has is taken to be the forward's here times the ratio there.
 """
 
 from __future__ import annotations
@@ -31,12 +34,32 @@ HELD_BACK = 5  # one workload of so many
 NOISE = 0.95
 
 Row = tuple[Key, dict[str, list[float]]]
+Line = tuple[str, Row]
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[tuple[str, Row]]]:
+def read(path: Path) -> tuple[dict[str, Any], list[Line]]:
     """The header, and for each line its workload, what was measured, and the seconds of the algorithms."""
     head, *lines = map(json.loads, path.read_text().splitlines())
     return head, [(line["workload"], (Key.parse(line["key"]), line["algorithms"])) for line in lines]
+
+
+def carried(lines: list[Line], elsewhere: list[Line]) -> list[Line]:
+    """The lines with what only another machine has measured, priced by the same algorithm's forward."""
+    there = {(name, key.slot): algorithms for name, (key, algorithms) in elsewhere}
+    here = {(name, key.slot): algorithms for name, (key, algorithms) in lines}
+
+    def times(name: str, key: Key, algorithms: dict[str, list[float]]) -> dict[str, list[float]]:
+        more = dict(algorithms)
+        for algorithm, slot_there in there.get((name, key.slot), {}).items():
+            forward_here, forward_there = (
+                of.get((name, "forward"), {}).get(algorithm) for of in (here, there)
+            )
+            if algorithm not in more and forward_here and forward_there:
+                three = zip(forward_here, slot_there, forward_there, strict=True)
+                more[algorithm] = [mine * slot / forward for mine, slot, forward in three]
+        return more
+
+    return [(name, (key, times(name, key, algorithms))) for name, (key, algorithms) in lines]
 
 
 def fit(rows: list[Row]) -> cost.Model:
@@ -118,19 +141,23 @@ def judge(rows: list[Row], title: str, model: cost.Model) -> None:
         print(f"  {loss[i]:.2f} {key}: {choices[i]}; {times}")
 
 
-def table(paths: list[Path]) -> Table:
-    """What the sweeps measured, without the algorithms whose compilation a thousand calls don't pay back."""
+def table(paths: list[Path], elsewhere: list[Line]) -> Table:
+    """What the sweeps measured, without the algorithms whose compilation a thousand calls don't pay back.
+
+    Where one that was not measured here is faster, the choice is left to the model.
+    """
     seconds: dict[str, dict[str, float]] = {}
     head: dict[str, Any] = {}
     for path in paths:
         head, lines = read(path)
-        for _, (key, algorithms) in lines:
-            total = {name: run + compiled / cost.CALLS for name, (run, compiled) in algorithms.items()}
+        for (_, (key, algorithms)), (_, (_, more)) in zip(lines, carried(lines, elsewhere), strict=True):
+            total = {name: run + compiled / cost.CALLS for name, (run, compiled) in more.items()}
             total = {name: total[name] for name in cost.CANDIDATES if name in total}
             best = min(total, key=lambda name: total[name])
             # What is slower than both of these is never chosen.
             kept = {"direct", best if total[best] < NOISE * total["direct"] else "direct"}
-            seconds[str(key)] = {name: float(f"{algorithms[name][0]:.4g}") for name in sorted(kept)}
+            if kept <= algorithms.keys():
+                seconds[str(key)] = {name: float(f"{algorithms[name][0]:.4g}") for name in sorted(kept)}
     return Table("cpu", jax.devices("cpu")[0].device_kind, head["versions"]["jaxlib"], seconds)
 
 
@@ -147,14 +174,16 @@ def main() -> None:
     )
     parser.add_argument("sweeps", type=Path, nargs="+")
     parser.add_argument("--test", type=Path, nargs="*", default=[], help="sweeps that are judged only")
+    parser.add_argument("--elsewhere", type=Path, help="a sweep of another machine")
     parser.add_argument("--out", type=Path, required=True, help="the model")
     parser.add_argument("--tabulate", type=Path, nargs="*", default=[], help="sweeps for a tuning table")
     parser.add_argument("--table", type=Path, help="the tuning table")
     args = parser.parse_args()
     if bool(args.table) != bool(args.tabulate):
         parser.error("--table and --tabulate go together")
+    elsewhere = read(args.elsewhere)[1] if args.elsewhere else []
     found = [read(path) for path in args.sweeps]
-    lines = [line for _, rows in found for line in rows]
+    lines = [line for _, rows in found for line in carried(rows, elsewhere)]
     held = {name: zlib.crc32(name.encode()) % HELD_BACK == 0 for name, _ in lines}
     train = [row for name, row in lines if not held[name]]
     model = learn(train)
@@ -162,12 +191,12 @@ def main() -> None:
     judge([row for name, row in lines if held[name]], "held back", model)
     model = learn([row for _, row in lines])
     for path in args.test:
-        judge([row for _, row in read(path)[1]], path.stem, model)
+        judge([row for _, row in carried(read(path)[1], elsewhere)], path.stem, model)
     device = {k: found[0][0][k] for k in ("processor", "cores", "versions")}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({"device": device, **model}) + "\n")
     if args.table:
-        table(args.tabulate).save(args.table)
+        table(args.tabulate, elsewhere).save(args.table)
 
 
 if __name__ == "__main__":

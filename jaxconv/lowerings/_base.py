@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from ..geometry import ConvSpec, Slot
 
@@ -94,6 +95,19 @@ def product_operands(a: jax.Array, b: jax.Array, target: Target) -> tuple[jax.Ar
     """As `common_dtype`, for sums of several products: those of half precision are added in single."""
     a, b, dtype = common_dtype(a, b, target)
     return a, b, _wider(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
+def once(fn: Callable[..., jax.Array], target: Target, *operands: jax.Array) -> jax.Array:
+    """`fn(*operands)` as a loop of its own, whose result goes to memory.
+
+    XLA's CPU backend takes cheap operations into every loop that reads their result, and computes them anew
+    in each; a normalisation and its gradient read a layer's output five times. It has no barrier that lasts
+    until then, but leaves a call alone that says so. A call would not be divided over devices.
+    """
+    if target.platform != "cpu" or target.divided:
+        return fn(*operands)
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(fn)(*operands)
 
 
 def convolve(

@@ -1,4 +1,4 @@
-"""Depthwise convolution as shifted multiply-accumulates, which the compiler fuses into one pass.
+"""Depthwise convolution as shifted multiply-accumulates, which are one pass over the input.
 
     y[n, o, c] = sum over k of x[n, o * stride + k * dilation - lo, c] * w[k, c]
 
@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from ..geometry import ConvSpec, Slot
-from ._base import Lowering, Target, Work, product_operands
+from ._base import Lowering, Target, Work, once, product_operands
 from .kernels import adjoint_kernel, adjoint_spec
 from .windows import UNROLL, offsets, padded, window
 
@@ -45,7 +45,8 @@ def forward(spec: ConvSpec, target: Target, x: jax.Array, kernel: jax.Array) -> 
 
     taps = offsets(spec.axes)
     if len(taps) <= UNROLL:
-        return row(x, kernel.reshape(-1, *ones, spec.out_channels), taps).astype(target.dtype)
+        kernel = kernel.reshape(-1, *ones, spec.out_channels)
+        return once(lambda x, w: row(x, w, taps).astype(target.dtype), target, x, kernel)
     x, starts, length = _in_rows(spec, x)
     missing = -spec.axes[-1].kernel % length
     kernel = jnp.pad(kernel, [*[(0, 0)] * (spec.rank - 1), (0, missing), (0, 0), (0, 0)])
