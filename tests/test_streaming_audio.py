@@ -43,8 +43,13 @@ def test_a_file_becomes_one_channel_at_our_rate(tmp_path):
 
 
 def test_the_stream_is_the_whole(rng):
-    """Before training, so that no part of the network is near zero; a last chunk that is shorter."""
-    model = streaming_audio.Masker(6, rngs=nnx.Rngs(0))
+    """With parameters that are nowhere zero; the last chunk is shorter."""
+
+    def draw(leaf):
+        return jnp.asarray(rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])), leaf.dtype)
+
+    structure, state = nnx.split(nnx.eval_shape(lambda: streaming_audio.Masker(6, rngs=nnx.Rngs(0))))
+    model = nnx.merge(structure, jax.tree.map(draw, state))
     x = rng.normal(size=4 * streaming_audio.CHUNK + 48).astype(np.float32)
     stream = streaming(model, jax.ShapeDtypeStruct((1, streaming_audio.CHUNK, 1), "float32"))
     heard, load = streaming_audio.hear(stream, x)
