@@ -56,7 +56,7 @@ def test_the_stream_is_the_whole(rng):
     whole = jax.jit(lambda model, x: model(x))(model, jnp.asarray(x)[None, :, None])[0, :, 0]
     assert_close(heard, whole, contraction=2 * 32 + 8 * (3 + 6) + 3 * 6)
     assert load > 0
-    # A sample needs frames that begin up to 8 samples behind it, they need six more of 16, and those 24 samples.
+    # A sample needs frames up to 8 samples behind it, they need six more of 16, those 24 samples.
     assert stream.latency == 8 + 16 * (1 + 2 + 1 + 2) + 24 - 1
 
 
