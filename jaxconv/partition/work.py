@@ -105,14 +105,13 @@ class Work:
 
     def _fitting(self, memory: int) -> tuple[int, ...]:
         """The largest tile whose plan promises to fit, then smaller ones until the compiler says it does."""
-        promised = float(memory)
+        most = self._promising(memory)
         for _ in range(_TRIES):
-            most = self._promising(promised)
             plan = self._middle(most)
             used = compiled_bytes(self._program(plan, self.batch))
             if used is None or used <= memory or max(most) == 1:
                 break
-            promised = self.batch * estimate(plan) * min(0.95, memory / used)
+            most = self._promising(self.batch * estimate(plan) * min(0.95, memory / used))
         return most
 
     def _promising(self, memory: float) -> tuple[int, ...]:
