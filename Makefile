@@ -8,6 +8,7 @@ CAPTUM ?= captum==0.9.0
 DEMO_DIR ?= runs/demo
 BENCH_DIR ?= runs/bench
 TARGETS_DIR ?= runs/targets
+DIST_DIR ?= runs/dist
 TARGETS_ARGS ?=
 PYTEST_ARGS ?=
 
@@ -19,7 +20,7 @@ PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick parity bench bench-full targets targets-quick scaling docs lint format clean
+.PHONY: help demo test quick parity bench bench-full targets targets-quick scaling docs dist dist-check lint format clean
 
 help: ## list these targets
 	@echo "make TARGET   (PYTHON=$(PYTHON), VENV=$(VENV))"
@@ -66,7 +67,24 @@ scaling: $(TARGETS_VENV)/.installed-cuda ## compile the examples' training steps
 	$(TARGETS_PY) -m benchmarks.shards --out $(TARGETS_DIR)
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/, strictly; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict # with --quiet it would not see its own warnings
+
+dist: $(VENV)/.installed-dist ## build wheel and sdist into dist/
+	rm -rf dist
+	$(PY) -m build --quiet
+	$(PY) -m twine check --strict dist/*
+
+# In the place of the sdist's own package its tests find the one that the wheel has installed.
+dist-check: dist ## install the wheel into an environment of its own, and run the sdist's tests on it
+	rm -rf $(DIST_DIR) && mkdir -p $(DIST_DIR)
+	tar -xzf dist/jaxconv-*.tar.gz -C $(DIST_DIR) --strip-components=1
+	rm -r $(DIST_DIR)/jaxconv
+	$(PYTHON) -m venv $(DIST_DIR)/.venv
+	$(DIST_DIR)/.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(echo dist/jaxconv-*.whl)[test]"
+	cd $(DIST_DIR) && unset PYTHONPATH && \
+	ln -s "$$(.venv/bin/python -c "import os, jaxconv; print(os.path.dirname(jaxconv.__file__))")" jaxconv && \
+	readlink jaxconv | grep site-packages && \
+	.venv/bin/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff and pyright, changing nothing
 	$(PY) -m ruff check .

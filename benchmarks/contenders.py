@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,6 +61,18 @@ def arrays(workload: Workload, seed: int = 0) -> dict[Array, np.ndarray]:
     taps = math.prod(workload.kernel) * workload.in_features / workload.groups
     found["kernel"] /= np.float32(math.sqrt(taps))
     return found
+
+
+def ahead_of_time(
+    program: Callable[..., Any], operands: Sequence[Any]
+) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """A call that runs the compiled program to its end, and what is known of it before it is timed."""
+    start = time.perf_counter()
+    compiled = jax.jit(program).lower(*operands).compile()
+    facts: dict[str, Any] = {"compile_s": time.perf_counter() - start}
+    if memory := compiled.memory_analysis():
+        facts["temp_bytes"] = memory.temp_size_in_bytes
+    return lambda: jax.block_until_ready(compiled(*operands)), facts
 
 
 def check_name(name: str) -> None:
@@ -220,15 +232,11 @@ def _compiled(
     own: Callable[[np.ndarray], np.ndarray] | None,
 ) -> Contender:
     """Compiled ahead of time for the three arrays; those that the slot does not need are dropped by jit."""
-    operands = tuple(jnp.asarray(given[name], dtype) for name in ("x", "kernel", "g"))
-    start = time.perf_counter()
-    compiled = jax.jit(program).lower(*operands).compile()
-    seconds = time.perf_counter() - start
-    memory = compiled.memory_analysis()
+    operands = [jnp.asarray(given[name], dtype) for name in ("x", "kernel", "g")]
+    call, facts = ahead_of_time(program, operands)
 
     def read(result: jax.Array) -> np.ndarray:
         values = np.asarray(result.astype(jnp.float32))
         return own(values) if own else values
 
-    facts = {"compile_s": seconds, "temp_bytes": memory.temp_size_in_bytes if memory else None}
-    return Contender(lambda: jax.block_until_ready(compiled(*operands)), read, facts)
+    return Contender(call, read, facts)

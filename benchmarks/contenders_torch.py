@@ -1,4 +1,4 @@
-"""PyTorch's program for one slot of one workload; the module is imported only where it is asked for.
+"""PyTorch on all cores, and its program for one slot of one workload.
 
 PyTorch pads both sides alike. Where a workload does not, what its users write is timed too: `pad` in front of
 a convolution, a slice behind a transposed one, and their adjoints in the gradients.
@@ -22,27 +22,40 @@ from .workload import Workload
 _TRIAL_S = 0.03
 
 
+def on_all_cores() -> Any:
+    """The module `torch`.
+
+    Raises:
+      Refused: where it is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise Refused("PyTorch is not installed.")
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    return torch
+
+
+def memory_formats(torch: Any, rank: int) -> dict[str, Any]:
+    """By name, those that it has for arrays of `rank` spatial dimensions."""
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}
+    formats = {"contiguous": torch.contiguous_format}
+    return formats | ({"channels_last": last[rank]} if rank in last else {})
+
+
 def torch_contender(workload: Workload, slot: Slot, given: Arrays, dtype: str) -> Contender:
     """The better of PyTorch's memory formats, found by a short trial.
 
     Raises:
       Refused: without PyTorch, or where it has no such operator.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise Refused("PyTorch is not installed.")
+    torch = on_all_cores()
     if workload.spec.rank > 3:
         raise Refused("PyTorch has no convolution of more than three dimensions.")
     gaps = any(a.kernel < a.stride for a in workload.spec.axes)
     if workload.transposed and slot == "weight_grad" and gaps:
         raise Refused("PyTorch's weight gradient of some transposed layers with gaps does not return.")
-    import torch
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    formats = {"contiguous": torch.contiguous_format}
-    if workload.spec.rank == 2:
-        formats["channels_last"] = torch.channels_last
-    elif workload.spec.rank == 3:
-        formats["channels_last"] = torch.channels_last_3d
+    formats = memory_formats(torch, workload.spec.rank)
     calls = {name: _call(torch, workload, slot, given, dtype, form) for name, form in formats.items()}
     best = min(calls, key=lambda name: _trial(calls[name]))
 

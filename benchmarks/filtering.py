@@ -2,17 +2,14 @@
 
 Every filter runs on one image of a megapixel in single precision, all libraries in turns. Ours is compiled
 with jit ahead of time and runs on all cores; theirs have one thread. Results are compared before anything is
-timed.
-`--table FILE.jsonl` prints the table of a file.
+timed. `--table` prints the table of the file.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -23,8 +20,11 @@ import numpy as np
 
 from jaxconv import filters
 
-from . import machine
+from . import machine, session
+from .contenders import ahead_of_time
 from .measure import interleave
+from .results import append
+from .tables import table
 
 _Filter = Callable[[Any], Any]
 # What differs by more, relative to the largest value, is not the same filter.
@@ -115,73 +115,67 @@ def measure(
     ours: _Filter, theirs: dict[str, _Filter], x: np.ndarray, rounds: int, budget_s: float
 ) -> dict[str, Any]:
     """Samples in seconds by library, seconds to compile, and the largest difference."""
-    on_device = jax.device_put(x)
-    start = time.perf_counter()
-    compiled = jax.jit(lambda x: ours(x)).lower(on_device).compile()
-    seconds = time.perf_counter() - start
-    y = np.asarray(compiled(on_device))
+    call, facts = ahead_of_time(lambda x: ours(x), [jax.device_put(x)])
+    y = np.asarray(call())
     error = 0.0
-    for call in theirs.values():
-        expected = call(x)
+    for other in theirs.values():
+        expected = other(x)
         error = max(error, float(np.max(abs(y - expected)) / np.max(abs(expected))))
-    calls: dict[str, Callable[[], Any]] = {name: (lambda c=call: c(x)) for name, call in theirs.items()}
-    calls["jaxconv"] = lambda: jax.block_until_ready(compiled(on_device))
-    return {"compile_s": seconds, "error": error, "samples": interleave(calls, rounds, budget_s)}
+    calls: dict[str, Callable[[], Any]] = {name: (lambda c=other: c(x)) for name, other in theirs.items()}
+    calls["jaxconv"] = call
+    return {
+        "compile_s": facts["compile_s"],
+        "error": error,
+        "samples": interleave(calls, rounds, budget_s),
+    }
 
 
-def table(path: Path) -> str:
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Those of a file, which is one measured filter each but for the first, the machine."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def times_table(measured: Sequence[dict[str, Any]]) -> list[str]:
     """Median times and the ratio to the fastest of the others, one row for each filter."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [
-        "| filter | jaxconv, ms | SciPy, ms | scikit-image, ms | times faster | compilation, s |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        if "samples" not in row:
-            continue
-        times = {n: 1e3 * statistics.median(chain.from_iterable(s)) for n, s in row["samples"].items()}
+    rows = []
+    for line in measured:
+        times = {n: 1e3 * statistics.median(chain.from_iterable(s)) for n, s in line["samples"].items()}
         best = min(t for n, t in times.items() if n != "jaxconv")
         cells = [f"{times[n]:.1f}" if n in times else "" for n in ("jaxconv", "scipy", "skimage")]
-        ratio = f"{best / times['jaxconv']:.1f}"
-        lines.append(f"| {row['filter']} | {' | '.join(cells)} | {ratio} | {row['compile_s']:.1f} |")
-    return "\n".join(lines)
+        rows.append((line["filter"], *cells, f"{best / times['jaxconv']:.1f}", f"{line['compile_s']:.1f}"))
+    head = ("filter", "jaxconv, ms", "SciPy, ms", "scikit-image, ms", "times faster", "compilation, s")
+    return table(head, rows, words=1)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures the filters that are not in the file yet, or prints the table of those that are."""
+    parser = session.parser("filtering", __doc__, what="filters")
     parser.add_argument(
-        "--out", type=Path, help="JSON lines to append to; filters in it are not measured again"
+        "--table", action="store_true", help="print the table of the file and measure nothing"
     )
-    parser.add_argument("--table", type=Path, help="print the table of this file and do nothing else")
-    parser.add_argument("--only", default="", help="filters whose name has this in it")
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--budget-ms", type=float, default=20.0)
-    given = parser.parse_args(arguments)
-    if given.table:
-        print(table(given.table))
-        return 0
-    if not given.out:
-        parser.error("--out or --table is needed")
-    known = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    parser.add_argument("--size", type=int, default=1024, help="of the image's sides (default 1024)")
+    args = parser.parse_args(argv)
+    known = lines(args.out)
+    if args.table and not known:
+        sys.exit(f"{args.out} is not there, or empty.")
+    if args.table:
+        print("\n".join(times_table(known[1:])))
+        return
     rng = np.random.default_rng(0)
-    x = rng.random((given.size, given.size), np.float32)
-    with given.out.open("a") as file:
-        if not known:
-            print(
-                json.dumps({"machine": machine.describe("float32"), "shape": x.shape}), file=file, flush=True
-            )
-        for name, (ours, theirs) in cases(rng).items():
-            if given.only not in name or any(row.get("filter") == name for row in known):
-                continue
-            row = measure(ours, theirs, x, given.rounds, given.budget_ms / 1e3)
-            if row["error"] > _TOLERANCE:
-                print(f"{name}: differs by {row['error']:.1e}", file=sys.stderr)
-                return 1
-            print(json.dumps({"filter": name, **row}), file=file, flush=True)
-            print(f"{name}: {min(map(min, row['samples']['jaxconv'])) * 1e3:.2f} ms", file=sys.stderr)
-    return 0
+    x = rng.random((args.size, args.size), np.float32)
+    if not known:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        append(args.out, {"machine": machine.describe("float32"), "shape": x.shape})
+    done = {line["filter"] for line in known[1:]}
+    for name, (ours, theirs) in cases(rng).items():
+        if args.only not in name or name in done:
+            continue
+        row = measure(ours, theirs, x, args.rounds, args.budget_ms / 1e3)
+        if row["error"] > _TOLERANCE:
+            sys.exit(f"{name}: differs by {row['error']:.1e}")
+        append(args.out, {"filter": name, **row})
+        print(f"{name}: {min(map(min, row['samples']['jaxconv'])) * 1e3:.2f} ms", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

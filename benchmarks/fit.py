@@ -4,8 +4,8 @@ The constants are those of least relative error among the non-negative ones. A f
 held back, and the choice of a model of the others compared with the measured best. The model that is written
 has learnt from all of them; on the sweeps named by `--test` it is judged too.
 
-An algorithm that learnt a slot after the machine of the sweeps was gone is carried over: `--elsewhere` names
-a sweep of another machine; a time that only it has is taken to be the forward's here times the ratio there.
+What was written after the machine of the sweeps was gone is carried over: `--elsewhere` names a sweep of
+another machine, whose times are multiplied by the median ratio of what both machines have timed of a layer.
 """
 
 from __future__ import annotations
@@ -44,22 +44,18 @@ def read(path: Path) -> tuple[dict[str, Any], list[Line]]:
 
 
 def carried(lines: list[Line], elsewhere: list[Line]) -> list[Line]:
-    """The lines with what only another machine has measured, priced by the same algorithm's forward."""
+    """The lines with what only another machine has measured, in seconds of this one."""
     there = {(name, key.slot): algorithms for name, (key, algorithms) in elsewhere}
-    here = {(name, key.slot): algorithms for name, (key, algorithms) in lines}
-
-    def times(name: str, key: Key, algorithms: dict[str, list[float]]) -> dict[str, list[float]]:
-        more = dict(algorithms)
-        for algorithm, slot_there in there.get((name, key.slot), {}).items():
-            forward_here, forward_there = (
-                of.get((name, "forward"), {}).get(algorithm) for of in (here, there)
-            )
-            if algorithm not in more and forward_here and forward_there:
-                three = zip(forward_here, slot_there, forward_there, strict=True)
-                more[algorithm] = [mine * slot / forward for mine, slot, forward in three]
-        return more
-
-    return [(name, (key, times(name, key, algorithms))) for name, (key, algorithms) in lines]
+    ratios: dict[str, list[list[float]]] = defaultdict(list)
+    for name, (key, algorithms) in lines:
+        common = algorithms.keys() & there.get((name, key.slot), {}).keys()
+        ratios[name] += [np.divide(algorithms[a], there[name, key.slot][a]).tolist() for a in sorted(common)]
+    more: list[Line] = []
+    for name, (key, algorithms) in lines:
+        others = there.get((name, key.slot), {}) if ratios[name] else {}
+        scaled = {a: (np.median(ratios[name], axis=0) * times).tolist() for a, times in others.items()}
+        more.append((name, (key, scaled | algorithms)))
+    return more
 
 
 def fit(rows: list[Row]) -> cost.Model:

@@ -68,14 +68,19 @@ def floors(row: Row, rounds: int) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Times the floors of the slow rows and writes their table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.floors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, help="a file of benchmarks.run")
     parser.add_argument("--out", type=Path, required=True, help="a Markdown file; samples go beside it")
-    parser.add_argument("--above", type=float, default=1.5, help="of PyTorch's time")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--above", type=float, default=1.5, help="times PyTorch's time (default 1.5)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each product (default 3)")
     args = parser.parse_args(argv)
-    results = read(args.results)
+    try:
+        results = read(args.results)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     rows = [
         row
         for row in results.rows

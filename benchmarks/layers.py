@@ -6,14 +6,10 @@ with respect to the parameters and the input. What is timed includes the bias an
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import os
-import sys
-import time
+import functools
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,10 +20,10 @@ import jaxconv
 from jaxconv.geometry import Slot, bytes_moved, multiply_adds
 from jaxconv.nn import CheckerboardWarning
 
-from . import machine, results
-from .contenders import arrays
+from . import results, session
+from .contenders import ahead_of_time, arrays
 from .measure import interleave
-from .run import progress
+from .session import Job, measure_missing
 from .workloads import SLOTS, WORKLOADS, Workload
 
 PASSES = ("forward", "gradient")
@@ -72,12 +68,7 @@ def compiled(contender: str, workload: Workload, which: str) -> tuple[Callable[[
         return jnp.square(forward(state, x)).sum()
 
     function = forward if which == "forward" else jax.grad(loss, (0, 1))
-    start = time.perf_counter()
-    program = jax.jit(function).lower(state, x).compile()
-    facts: dict[str, Any] = {"compile_s": time.perf_counter() - start}
-    if memory := program.memory_analysis():
-        facts["temp_bytes"] = memory.temp_size_in_bytes
-    return lambda: jax.block_until_ready(program(state, x)), facts
+    return ahead_of_time(function, (state, x))
 
 
 def _computed(which: str) -> tuple[Slot, ...]:
@@ -94,48 +85,30 @@ def measure(workload: Workload, which: str, rounds: int, budget_s: float) -> dic
     """One row: both layers timed in turns."""
     built = {contender: compiled(contender, workload, which) for contender in _LIBRARIES}
     samples = interleave({contender: call for contender, (call, _) in built.items()}, rounds, budget_s)
-    return {
-        "kind": "row",
-        "workload": dataclasses.asdict(workload),
-        "tags": workload.tags,
-        "slot": which,
-        "dtype": _DTYPE,
-        "multiply_adds": work(workload, which),
-        "bytes": sum(bytes_moved(workload.spec, workload.form(slot)[0], 4) for slot in _computed(which)),
-        "load": os.getloadavg()[0],
-        "contenders": {c: {**facts, "samples": samples[c]} for c, (_, facts) in built.items()},
-    }
+    return results.row(
+        dataclasses.asdict(workload),
+        which,
+        {c: {**facts, "samples": samples[c]} for c, (_, facts) in built.items()},
+        dtype=_DTYPE,
+        tags=workload.tags,
+        multiply_adds=work(workload, which),
+        bytes=sum(bytes_moved(workload.spec, workload.form(slot)[0], 4) for slot in _computed(which)),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures every layer that both libraries have and that is not in the file yet."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.layers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="results file, made or continued")
-    add("--only", default="", help="workloads whose name contains this")
-    add("--quick", action="store_true", help="a subset of a few minutes")
-    add("--rounds", type=int, default=5, help="turns of each library (default 5)")
-    add("--budget-ms", type=float, default=20.0, help="of a library in a round (default 20)")
+    parser = session.parser("layers", __doc__)
+    parser.add_argument("--quick", action="store_true", help="a subset of a few minutes")
     args = parser.parse_args(argv)
+    options = args.rounds, args.budget_ms / 1e3
     chosen = [w for w in WORKLOADS if args.only in w.name and comparable(w) and (w.quick or not args.quick)]
-    todo = [(w, which) for w in chosen for which in PASSES]
-    if not todo:
-        sys.exit("nothing to measure: no layer of both libraries has that name.")
-    try:
-        done = results.resume(args.out, machine.describe(_DTYPE))
-        todo = [(w, p) for w, p in todo if not results.measured(done, (w.name, p, _DTYPE), work(w, p))]
-    except ValueError as error:
-        sys.exit(str(error))
-    with progress() as bar:
-        task = bar.add_task("", total=len(todo))
-        for workload, which in todo:
-            bar.update(task, description=f"{workload.name} {which}")
-            results.append(args.out, measure(workload, which, args.rounds, args.budget_ms / 1e3))
-            bar.advance(task)
+    jobs = [
+        Job((w.name, which, _DTYPE), work(w, which), functools.partial(measure, w, which, *options))
+        for w in chosen
+        for which in PASSES
+    ]
+    measure_missing(args.out, _DTYPE, jobs)
 
 
 if __name__ == "__main__":

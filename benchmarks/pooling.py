@@ -9,13 +9,9 @@ beside the file.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import importlib.util
+import functools
 import math
-import os
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,11 +24,12 @@ from flax import linen
 import jaxconv
 from jaxconv.geometry import normalize
 
-from . import machine, results
-from .contenders import relative_error
+from . import results, session
+from .contenders import Refused, ahead_of_time, relative_error
+from .contenders_torch import memory_formats, on_all_cores
 from .measure import interleave
-from .run import progress
-from .tables import NOISE, geometric_mean, milliseconds, number, table
+from .session import Job, measure_missing
+from .tables import NOISE, geometric_mean, milliseconds, number, table, write_beside
 
 SLOTS = ("forward", "gradient", "both")
 _DTYPE = "float32"
@@ -113,22 +110,15 @@ def compiled(contender: str, workload: Pooling, slot: str, arrays: Sequence[np.n
         y, pull = jax.vjp(function, x)
         return (y, *pull(g)) if slot == "both" else pull(g)
 
-    operands = tuple(map(jnp.asarray, arrays))
-    start = time.perf_counter()
-    run = jax.jit(program).lower(*operands).compile()
-    facts: dict[str, Any] = {"compile_s": time.perf_counter() - start}
-    if memory := run.memory_analysis():
-        facts["temp_bytes"] = memory.temp_size_in_bytes
-    return lambda: jax.block_until_ready(run(*operands)), facts
+    return ahead_of_time(program, [jnp.asarray(array) for array in arrays])
 
 
 def torch_calls(workload: Pooling, slot: str, arrays: Sequence[np.ndarray]) -> dict[str, Call]:
     """PyTorch's operator in each of its memory formats, or nothing where it is not installed."""
-    if importlib.util.find_spec("torch") is None:
+    try:
+        torch = on_all_cores()
+    except Refused:
         return {}
-    import torch
-
-    torch.set_num_threads(os.cpu_count() or 1)
     rank = len(workload.spatial)
     function = getattr(torch.nn.functional, f"{workload.kind}_pool{rank}d")
     options = workload.window, workload.stride, workload.padding
@@ -151,10 +141,7 @@ def torch_calls(workload: Pooling, slot: str, arrays: Sequence[np.ndarray]) -> d
 
         return both
 
-    forms = {"torch:channels_first": torch.contiguous_format}
-    if rank > 1:
-        forms["torch:channels_last"] = torch.channels_last if rank == 2 else torch.channels_last_3d
-    return {name: call(form) for name, form in forms.items()}
+    return {f"torch:{name}": call(form) for name, form in memory_formats(torch, rank).items()}
 
 
 def measure(workload: Pooling, slot: str, rounds: int, budget_s: float) -> dict[str, Any]:
@@ -176,17 +163,15 @@ def measure(workload: Pooling, slot: str, rounds: int, budget_s: float) -> dict[
     for name, samples in interleave(calls, rounds, budget_s).items():
         facts[name]["samples"] = samples
     arrays_moved = 2 if slot == "both" else 1  # of x's size and of y's each
-    return {
-        "kind": "row",
-        "workload": dataclasses.asdict(workload),
-        "tags": sorted({workload.kind, f"{len(workload.spatial)}d"}),
-        "slot": slot,
-        "dtype": _DTYPE,
-        "multiply_adds": workload.work,
-        "bytes": 4 * arrays_moved * (math.prod(workload.x_shape) + math.prod(workload.y_shape)),
-        "load": os.getloadavg()[0],
-        "contenders": facts,
-    }
+    return results.row(
+        dataclasses.asdict(workload),
+        slot,
+        facts,
+        dtype=_DTYPE,
+        tags=[workload.kind, f"{len(workload.spatial)}d"],
+        multiply_adds=workload.work,
+        bytes=4 * arrays_moved * (math.prod(workload.x_shape) + math.prod(workload.y_shape)),
+    )
 
 
 def torch_name(row: results.Row) -> str | None:
@@ -195,20 +180,13 @@ def torch_name(row: results.Row) -> str | None:
     return min(timed, key=lambda name: timed[name] or math.inf) if timed else None
 
 
-def report(rows: Sequence[results.Row]) -> list[str]:
-    """A table of all rows, and their geometric means."""
+def write_table(path: Path) -> Path:
+    """The table of a results file, beside it: all rows, and their geometric means."""
     head = (
-        "workload",
-        "slot",
-        "jaxconv ms",
-        "stock ms",
-        "torch ms",
-        "/ stock",
-        "±",
-        "/ torch",
-        "compile s",
+        "workload", "slot", "jaxconv ms", "stock ms", "torch ms", "/ stock", "±", "/ torch", "compile s",
         "stock's",
-    )
+    )  # fmt: skip
+    rows = results.read(path).rows
     lines, means = [], []
     for row in rows:
         theirs = torch_name(row)
@@ -230,41 +208,28 @@ def report(rows: Sequence[results.Row]) -> list[str]:
         for known in (ratios, torch):
             cells += [number(geometric_mean(known)), str(sum((r or 0) > 1 + NOISE for r in known))]
         means.append(cells)
-    return [
+    page = [
         "Geometric means of the ratios, and how many are above one by more than the noise:",
         "",
         *table(("slot", "workloads", "time / stock", "slower", "time / torch", "slower"), means),
         "",
         *table(head, lines),
     ]
+    return write_beside(path, page)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures what is not in the file yet, then writes the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pooling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="results file, made or continued")
-    add("--only", default="", help="workloads whose name contains this")
-    add("--rounds", type=int, default=5, help="turns of each library (default 5)")
-    add("--budget-ms", type=float, default=20.0, help="of a library in a round (default 20)")
-    args = parser.parse_args(argv)
-    todo = [(w, slot) for w in WORKLOADS if args.only in w.name for slot in SLOTS]
-    try:
-        done = results.resume(args.out, machine.describe(_DTYPE))
-        todo = [(w, slot) for w, slot in todo if not results.measured(done, (w.name, slot, _DTYPE), w.work)]
-    except ValueError as error:
-        sys.exit(str(error))
-    with progress() as bar:
-        task = bar.add_task("", total=len(todo))
-        for workload, slot in todo:
-            bar.update(task, description=f"{workload.name} {slot}")
-            results.append(args.out, measure(workload, slot, args.rounds, args.budget_ms / 1e3))
-            bar.advance(task)
-    args.out.with_suffix(".md").write_text("\n".join(report(results.read(args.out).rows)) + "\n")
+    args = session.parser("pooling", __doc__).parse_args(argv)
+    options = args.rounds, args.budget_ms / 1e3
+    jobs = [
+        Job((w.name, slot, _DTYPE), w.work, functools.partial(measure, w, slot, *options))
+        for w in WORKLOADS
+        if args.only in w.name
+        for slot in SLOTS
+    ]
+    measure_missing(args.out, _DTYPE, jobs)
+    print(f"{args.out} and {write_table(args.out)}")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,9 @@ cotangent of x from that of y, which needs no x. Beside the file goes a table, F
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import importlib.util
+import functools
 import math
-import os
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +20,17 @@ import numpy as np
 import jaxconv
 from jaxconv.geometry.resample import Method
 
-from . import machine, results, tables
-from .contenders import Contender, Refused, relative_error
+from . import results, session
+from .contenders import Contender, Refused, ahead_of_time, relative_error
+from .contenders_torch import memory_formats, on_all_cores
 from .measure import interleave
-from .run import progress
+from .session import Job, measure_missing
+from .tables import geometric_mean, milliseconds, number, table, write_beside
 
 SLOTS = ("forward", "gradient")
 CONTENDERS = ("jaxconv", "stock", "torch")
 _DTYPE = "float32"
+_SAME = 1e-4  # of the largest entry
 _TORCH_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -119,33 +118,23 @@ def build(contender: str, workload: Resizing, slot: str) -> Contender:
         return jax.linear_transpose(function, x)(g)[0]
 
     program, operand = (function, x) if slot == "forward" else (gradient, jnp.asarray(given["g"]))
-    start = time.perf_counter()
-    compiled = jax.jit(program).lower(operand).compile()
-    facts: dict[str, Any] = {"compile_s": time.perf_counter() - start}
-    if memory := compiled.memory_analysis():
-        facts["temp_bytes"] = memory.temp_size_in_bytes
-    return Contender(lambda: jax.block_until_ready(compiled(operand)), np.asarray, facts)
+    call, facts = ahead_of_time(program, (operand,))
+    return Contender(call, np.asarray, facts)
 
 
 def _torch(workload: Resizing, slot: str, given: dict[str, np.ndarray]) -> Contender:
     """PyTorch's, channels last in memory, which is its faster format for most of these."""
-    if importlib.util.find_spec("torch") is None:
-        raise Refused("PyTorch is not installed.")
-    import torch
-
-    rank = len(workload.before)
+    torch, rank = on_all_cores(), len(workload.before)
     if workload.antialias and rank != 2:
         raise Refused("PyTorch's antialias is for two dimensions.")
-    torch.set_num_threads(os.cpu_count() or 1)
     modes = {"linear": _TORCH_LINEAR[rank], "cubic": "bicubic", "lanczos3": "lanczos"}
     options: Any = {"size": workload.after, "mode": modes.get(workload.method, workload.method)}
     if workload.antialias:
         options["antialias"] = True
-    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+    *_, last = memory_formats(torch, rank).values()
 
     def tensor(array: np.ndarray) -> Any:
-        moved = torch.from_numpy(np.moveaxis(array, -1, 1).copy())
-        return moved.contiguous(memory_format=formats.get(rank, torch.contiguous_format))
+        return torch.from_numpy(np.moveaxis(array, -1, 1).copy()).contiguous(memory_format=last)
 
     x, g = tensor(given["x"]).requires_grad_(slot == "gradient"), tensor(given["g"])
     y = torch.nn.functional.interpolate(x, **options)
@@ -179,82 +168,63 @@ def measure(workload: Resizing, slot: str, rounds: int, budget_s: float) -> dict
         facts[name] = dict(contender.facts)
         if comparable(name, workload):
             facts[name]["error"] = error = relative_error(result, reference)
-            if error > 1e-4:
+            if error > _SAME:
                 raise ValueError(f"{name} differs from stock in {workload.name} {slot} by {error:.1e}")
         ready[name] = contender
     samples = interleave({name: contender.call for name, contender in ready.items()}, rounds, budget_s)
     for name, blocks in samples.items():
         facts[name]["samples"] = blocks
-    return {
-        "kind": "row",
-        "workload": dataclasses.asdict(workload),
-        "tags": [workload.method],
-        "slot": slot,
-        "dtype": _DTYPE,
-        "multiply_adds": workload.products,
-        "bytes": 4 * sum(map(math.prod, workload.shapes.values())),
-        "load": os.getloadavg()[0],
-        "contenders": facts,
-    }
+    return results.row(
+        dataclasses.asdict(workload),
+        slot,
+        facts,
+        dtype=_DTYPE,
+        tags=[workload.method],
+        multiply_adds=workload.products,
+        bytes=4 * sum(map(math.prod, workload.shapes.values())),
+    )
 
 
 def write_table(path: Path) -> Path:
     """The table of a results file, beside it."""
     found = results.read(path)
-    lines = [f"# Resizing, {found.headers[0]['processor']}, {found.headers[0]['cores']} cores", ""]
     loads = [row.data["load"] for row in found.rows]
-    lines += [
+    lines = [
+        f"# Resizing, {found.headers[0]['processor']}, {found.headers[0]['cores']} cores",
+        "",
         f"- load {min(loads):.1f} to {max(loads):.1f}; with more than there are cores PyTorch's threads lose "
-        "time slices, and its times here say little"
+        "time slices, and its times here say little",
     ]
     for slot in SLOTS:
         rows = [row for row in found.rows if row.key[1] == slot]
-        mean = {c: tables.geometric_mean(row.ratio("jaxconv", c) for row in rows) for c in ("stock", "torch")}
+        stock, torch = (geometric_mean(row.ratio("jaxconv", c) for row in rows) for c in ("stock", "torch"))
         lines.append(
-            f"- {slot}: {tables.number(mean['stock'])} of stock's time, "
-            f"{tables.number(mean['torch'])} of PyTorch's (geometric means)"
+            f"- {slot}: {number(stock)} of stock's time, {number(torch)} of PyTorch's (geometric means)"
         )
     cells = (
         (
-            row.key[0],
-            row.key[1],
-            *(tables.milliseconds(row.seconds(c)) for c in CONTENDERS),
-            tables.number(row.ratio("jaxconv", "stock")),
-            tables.number(row.ratio("jaxconv", "torch")),
+            *row.key[:2],
+            *(milliseconds(row.seconds(c)) for c in CONTENDERS),
+            number(row.ratio("jaxconv", "stock")),
+            number(row.ratio("jaxconv", "torch")),
         )
         for row in found.rows
     )
     head = ("workload", "slot", "jaxconv ms", "stock ms", "torch ms", "/ stock", "/ torch")
-    target = path.with_suffix(".md")
-    target.write_text("\n".join([*lines, "", *tables.table(head, cells)]) + "\n")
-    return target
+    return write_beside(path, [*lines, "", *table(head, cells)])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures what is not in the file yet."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.resizing",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="results file, made or continued")
-    add("--only", default="", help="workloads whose name contains this")
-    add("--rounds", type=int, default=5, help="turns of each library (default 5)")
-    add("--budget-ms", type=float, default=20.0, help="of a library in a round (default 20)")
-    args = parser.parse_args(argv)
-    todo = [(w, slot) for w in WORKLOADS if args.only in w.name for slot in SLOTS]
-    try:
-        done = results.resume(args.out, machine.describe(_DTYPE))
-        todo = [(w, s) for w, s in todo if not results.measured(done, (w.name, s, _DTYPE), w.products)]
-    except ValueError as error:
-        sys.exit(str(error))
-    with progress() as bar:
-        task = bar.add_task("", total=len(todo))
-        for workload, slot in todo:
-            bar.update(task, description=f"{workload.name} {slot}")
-            results.append(args.out, measure(workload, slot, args.rounds, args.budget_ms / 1e3))
-            bar.advance(task)
+    args = session.parser("resizing", __doc__).parse_args(argv)
+    options = args.rounds, args.budget_ms / 1e3
+    jobs = [
+        Job((w.name, slot, _DTYPE), w.products, functools.partial(measure, w, slot, *options))
+        for w in WORKLOADS
+        if args.only in w.name
+        for slot in SLOTS
+    ]
+    measure_missing(args.out, _DTYPE, jobs)
     print(f"{args.out} and {write_table(args.out)}")
 
 

@@ -25,7 +25,7 @@ from .measure import interleave
 from .restoration_cases import BAND, NOISES, PHOTOGRAPHS, POLLEN, PSFS, Case, photograph, pollen
 from .restoration_methods import METHODS, Method
 from .restoration_tables import tables
-from .run import progress
+from .session import progress
 
 # What is timed, and compared; the first is the reference.
 TIMED = ("skimage", "jaxconv", "alike")
@@ -98,9 +98,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--tables", action="store_true", help="print the tables of the file and measure nothing")
     args = parser.parse_args(argv)
     if args.tables:
-        print("\n".join(tables(results.read(args.out))))
+        try:
+            print("\n".join(tables(results.read(args.out))))
+        except (OSError, ValueError) as error:
+            sys.exit(str(error))
         return
     todo = [POLLEN] if args.pollen else [name for name in names() if all(part in name for part in args.only)]
+    if not todo:
+        sys.exit(f"no case has {' and '.join(args.only)} in its name; they are {', '.join(names())}.")
     if not args.out.exists():
         args.out.parent.mkdir(parents=True, exist_ok=True)
         results.append(args.out, {"kind": "header", **machine.describe("float32")})
@@ -112,4 +117,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

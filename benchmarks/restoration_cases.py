@@ -24,7 +24,7 @@ POLLEN = "pollen"
 BAND = 8
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays are not compared, nor hashed
 class Case:
     """An observation, by what it was made, and the truth in its frame.
 

@@ -22,13 +22,6 @@ ITERATIONS = MappingProxyType({0.01: 30, 0.03: 10, None: 30})
 BALANCES = tuple(10 ** np.arange(-4.5, 0.01, 0.25))
 
 
-@functools.cache
-def balance(case_name: str, find: Callable[[], float]) -> float:
-    """Of a case, looked for once."""
-    del case_name
-    return find()
-
-
 def _each_channel(method: Callable[..., np.ndarray]) -> Method:
     """scikit-image restores one channel at a time."""
 
@@ -46,13 +39,14 @@ def _skimage_wiener(weight: float) -> Method:
     )
 
 
+@functools.lru_cache(maxsize=1)  # asked for by three of METHODS, case after case
 def best_balance(case: Case) -> float:
     """The one with which scikit-image's filter comes nearest to the truth."""
 
     def error(weight: float) -> float:
         return float(np.mean((np.clip(_skimage_wiener(weight)(case), 0, 1) - case.truth) ** 2))
 
-    return balance(case.name, lambda: min(BALANCES, key=error))
+    return min(BALANCES, key=error)
 
 
 def _ours(method: Callable[..., restore.Restored], **options: object) -> Method:

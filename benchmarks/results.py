@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -141,19 +142,37 @@ def measured(rows: dict[Key, Row], key: Key, multiply_adds: int) -> bool:
     return True
 
 
+def row(
+    workload: dict[str, Any],
+    slot: str,
+    contenders: dict[str, dict[str, Any]],
+    *,
+    dtype: str,
+    tags: Collection[str],
+    multiply_adds: int,
+    **more: Any,
+) -> dict[str, Any]:
+    """A line of kind "row": what is known of each contender in one slot of a workload, and the load now."""
+    return {
+        "kind": "row",
+        "workload": workload,
+        "tags": sorted(tags),
+        "slot": slot,
+        "dtype": dtype,
+        "multiply_adds": multiply_adds,
+        **more,
+        "load": os.getloadavg()[0],
+        "contenders": contenders,
+    }
+
+
 def append(path: Path, entry: dict[str, Any]) -> None:
     """Adds one line, which is in the file when this returns."""
     with path.open("a") as file:
-        file.write(json.dumps(entry, default=_encode) + "\n")
+        file.write(json.dumps(entry) + "\n")
 
 
 def _drop_cut_line(path: Path) -> None:
     text = path.read_text()
     if not text.endswith("\n"):
         path.write_text(text[: text.rfind("\n") + 1])
-
-
-def _encode(value: Any) -> Sequence[Any]:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    raise TypeError(f"{value!r} has no JSON form.")

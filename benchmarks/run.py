@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
+import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
 
 from jaxconv.geometry import Slot, bytes_moved, multiply_adds
 
-from . import machine, results
+from . import results, session
 from .contenders import ALGORITHMS, Contender, Refused, arrays, build, check_name, relative_error, tolerance
 from .measure import interleave
+from .session import Job, measure_missing
 from .workloads import SLOTS, WORKLOADS, Workload, random_workloads
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2}
@@ -56,18 +52,16 @@ def measure(
     for name, blocks in samples.items():
         facts[name]["samples"] = blocks
     form_slot, _ = workload.form(slot)
-    return {
-        "kind": "row",
-        "workload": dataclasses.asdict(workload),
-        "tags": workload.tags,
-        "slot": slot,
-        "dtype": dtype,
-        "form_slot": form_slot,
-        "multiply_adds": multiply_adds(workload.spec),
-        "bytes": bytes_moved(workload.spec, form_slot, _ITEMSIZE[dtype]),
-        "load": os.getloadavg()[0],
-        "contenders": facts,
-    }
+    return results.row(
+        dataclasses.asdict(workload),
+        slot,
+        facts,
+        dtype=dtype,
+        tags=workload.tags,
+        multiply_adds=multiply_adds(workload.spec),
+        form_slot=form_slot,
+        bytes=bytes_moved(workload.spec, form_slot, _ITEMSIZE[dtype]),
+    )
 
 
 def selected(args: argparse.Namespace) -> list[Workload]:
@@ -75,18 +69,6 @@ def selected(args: argparse.Namespace) -> list[Workload]:
     pool = random_workloads(args.random, args.seed) if args.random else WORKLOADS
     wanted = set(args.tags) | ({"quick"} if args.quick and not args.random else set())
     return [w for w in pool if args.only in w.name and wanted <= w.tags]
-
-
-def progress() -> Progress:
-    """A bar with what is measured now, how far it is, and how long it takes."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        Remaining(),
-        console=Console(stderr=True),
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -97,38 +79,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         for given in args.contenders
         for name in ([f"jaxconv:{a}" for a in ALGORITHMS] if given == "jaxconv:*" else [given])
     ]
-    todo = [(w, slot) for w in selected(args) for slot in args.slots]
-    if not todo:
-        sys.exit("nothing to measure: no workload has that name and those tags.")
     try:
         for name in contenders:
             check_name(name)
-        done = results.resume(args.out, machine.describe(args.dtype))
-        todo = [
-            (w, slot)
-            for w, slot in todo
-            if not results.measured(done, (w.name, slot, args.dtype), multiply_adds(w.spec))
-        ]
     except ValueError as error:
         sys.exit(str(error))
-    with progress() as bar:
-        task = bar.add_task("", total=len(todo))
-        for workload, slot in todo:
-            bar.update(task, description=f"{workload.name} {slot}")
-            row = measure(workload, slot, contenders, args.dtype, args.rounds, args.budget_ms / 1e3)
-            results.append(args.out, row)
-            bar.advance(task)
+    options = contenders, args.dtype, args.rounds, args.budget_ms / 1e3
+    jobs = [
+        Job((w.name, slot, args.dtype), multiply_adds(w.spec), functools.partial(measure, w, slot, *options))
+        for w in selected(args)
+        for slot in args.slots
+    ]
+    measure_missing(args.out, args.dtype, jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = session.parser("run", __doc__)
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="results file, made or continued")
-    add("--only", default="", help="workloads whose name contains this")
     add("--tags", nargs="+", default=[], help="workloads that have all of these tags")
     add("--slots", nargs="+", choices=SLOTS, default=list(SLOTS), help="of the layer (default all)")
     add(
@@ -139,8 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--dtype", choices=tuple(_ITEMSIZE), default="float32")
     add("--quick", action="store_true", help="a subset of a few minutes")
-    add("--rounds", type=int, default=5, help="turns of each contender (default 5)")
-    add("--budget-ms", type=float, default=20.0, help="of a contender in a round (default 20)")
     add("--random", type=int, default=0, metavar="N", help="N random layers instead of the named ones")
     add("--seed", type=int, default=0, help="of the random layers")
     return parser

@@ -9,10 +9,8 @@ file: seconds of computing for each second of the signal.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,11 @@ import numpy as np
 
 from jaxconv.partition import Stream, streaming
 
-from . import machine, results
+from . import results, session
 from .measure import interleave
-from .run import progress
+from .session import Job, measure_missing
 from .stream_nets import NETS, Net
-from .tables import number, table
+from .tables import number, table, write_beside
 
 CONTENDERS = ("stream", "stock", "whole")
 _DTYPE = "float32"
@@ -83,16 +81,14 @@ def measure(net: Net, chunk: int, rounds: int, budget_s: float) -> dict[str, Any
     samples["whole"] = [[s / chunks for s in block] for block in samples["whole"]]
     for name, blocks in samples.items():
         facts[name]["samples"] = blocks
-    return {
-        "kind": "row",
-        "workload": {"name": f"{net.name}-{chunk}", "chunk": chunk, "rate": net.rate, "shape": net.shape},
-        "tags": [net.name],
-        "slot": "forward",
-        "dtype": _DTYPE,
-        "multiply_adds": chunk,
-        "load": os.getloadavg()[0],
-        "contenders": facts,
-    }
+    return results.row(
+        {"name": f"{net.name}-{chunk}", "chunk": chunk, "rate": net.rate, "shape": net.shape},
+        "forward",
+        facts,
+        dtype=_DTYPE,
+        tags=[net.name],
+        multiply_adds=chunk,
+    )
 
 
 def write_table(path: Path) -> Path:
@@ -124,38 +120,19 @@ def write_table(path: Path) -> Path:
         "Seconds of computing for each second of the signal; below 1 is faster than it is heard.",
         "",
     ]
-    target = path.with_suffix(".md")
-    target.write_text("\n".join([*lines, *table(head, cells)]) + "\n")
-    return target
+    return write_beside(path, [*lines, *table(head, cells)])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures what is not in the file yet."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.streaming",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="results file, made or continued")
-    add("--only", default="", help="networks whose name contains this")
-    add("--rounds", type=int, default=3, help="turns of each program (default 3)")
-    add("--budget-ms", type=float, default=200.0, help="of a program in a round (default 200)")
-    args = parser.parse_args(argv)
-    todo = [(net, chunk) for net in NETS if args.only in net.name for chunk in net.chunks]
-    try:
-        done = results.resume(args.out, machine.describe(_DTYPE))
-        todo = [
-            (n, c) for n, c in todo if not results.measured(done, (f"{n.name}-{c}", "forward", _DTYPE), c)
-        ]
-    except ValueError as error:
-        sys.exit(str(error))
-    with progress() as bar:
-        task = bar.add_task("", total=len(todo))
-        for net, chunk in todo:
-            bar.update(task, description=f"{net.name} {chunk}")
-            results.append(args.out, measure(net, chunk, args.rounds, args.budget_ms / 1e3))
-            bar.advance(task)
+    args = session.parser("streaming", __doc__, what="networks", rounds=3, budget_ms=200.0).parse_args(argv)
+    options = args.rounds, args.budget_ms / 1e3
+    chosen = [(net, chunk) for net in NETS if args.only in net.name for chunk in net.chunks]
+    jobs = [
+        Job((f"{net.name}-{n}", "forward", _DTYPE), n, functools.partial(measure, net, n, *options))
+        for net, n in chosen
+    ]
+    measure_missing(args.out, _DTYPE, jobs)
     print(f"{args.out} and {write_table(args.out)}")
 
 

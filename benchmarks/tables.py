@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from .results import Results, Row
 
@@ -19,10 +20,17 @@ def geometric_mean(ratios: Iterable[float | None]) -> float | None:
     return math.exp(sum(known) / len(known)) if known else None
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; columns after the second are numbers, aligned to the right."""
-    rule = ["---" if i < 2 else "---:" for i in range(len(head))]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int = 2) -> list[str]:
+    """A Markdown table; columns after the first `words` are numbers, aligned to the right."""
+    rule = ["---" if i < words else "---:" for i in range(len(head))]
+    return [f"| {' | '.join(map(str, cells))} |" for cells in (head, rule, *rows)]
+
+
+def write_beside(path: Path, lines: Iterable[str]) -> Path:
+    """Writes a page of Markdown beside a results file, under its name, and returns where."""
+    page = path.with_suffix(".md")
+    page.write_text("\n".join(lines) + "\n")
+    return page
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from .tables import table
 
 Row = dict[str, Any]
 Pair = tuple[Row, Row]
@@ -60,11 +62,6 @@ def write_tables(rows: list[Row], path: Path) -> Path:
     return path
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *body]
-    return [f"| {' | '.join(map(str, cells))} |" for cells in lines]
-
-
 def _counts(rows: list[Row]) -> list[str]:
     found: dict[str, dict[str, int]] = {}
     programs: dict[str, int] = {}
@@ -75,7 +72,7 @@ def _counts(rows: list[Row]) -> list[str]:
             each[row["contender"]] = each.get(row["contender"], 0) + 1
     names = sorted(found, key=lambda name: -found[name].get("stock", 0))
     head = ("violation", *(f"of {count} of {contender}" for contender, count in programs.items()))
-    return _table(head, [(name, *(found[name].get(c, 0) for c in programs)) for name in names])
+    return table(head, [(name, *(found[name].get(c, 0) for c in programs)) for name in names])
 
 
 def _memory(rows: list[Row]) -> list[str]:
@@ -100,7 +97,7 @@ def _gpu(rows: list[Row]) -> list[str]:
         "executed / necessary",
         "algorithm",
     )
-    return ["## Where stock multiplies the most zeros", "", *_table(head, body)]
+    return ["## Where stock multiplies the most zeros", "", *table(head, body)]
 
 
 def _tpu(rows: list[Row]) -> list[str]:
@@ -132,7 +129,7 @@ def _tpu(rows: list[Row]) -> list[str]:
         "ratio of cycles",
         "algorithm",
     )
-    return [*_table(head, body), "", "## The lowest and the highest ratios", "", *_table(columns, best)]
+    return [*table(head, body), "", "## The lowest and the highest ratios", "", *table(columns, best)]
 
 
 def _label(row: Row) -> str:

@@ -36,7 +36,7 @@ from jaxconv import targets
 from jaxconv.geometry import ConvSpec, Slot
 
 from .contenders import jaxconv_program, stock_program
-from .run import progress
+from .session import progress
 from .target_cases import CASES
 from .target_tables import write_tables
 from .workloads import SLOTS, WORKLOADS, Workload

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -66,11 +67,16 @@ def read(line: dict[str, object]) -> list[Timed]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints one line for each limit."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.tradeoffs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sweeps", nargs="+", type=Path)
+    parser.add_argument("sweeps", nargs="+", type=Path, help="files of benchmarks.sweep")
     args = parser.parse_args(argv)
-    lines = [json.loads(line) for path in args.sweeps for line in path.read_text().splitlines()[1:]]
+    try:
+        lines = [json.loads(line) for path in args.sweeps for line in path.read_text().splitlines()[1:]]
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     slots = [read(line) for line in lines]
     rows = []
     for name, keeps in LIMITS.items():

@@ -25,7 +25,7 @@ from rich.table import Table
 from . import machine, results
 from .measure import interleave
 from .net_tasks import LIBRARIES, Task, build, tasks, torch_weights
-from .run import progress
+from .session import progress
 from .trainers import HAS_TORCH, JaxTrainer, TorchTrainer, torch_trainer
 
 FIRST_STEPS = 6  # before anything is timed; their losses are recorded

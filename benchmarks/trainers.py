@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from flax import nnx
 
 import jaxconv
 
+from .contenders_torch import memory_formats, on_all_cores
 from .measure import interleave
 from .net_tasks import LEARNING_RATE, Task, build, count, make_objective
 
@@ -55,16 +55,13 @@ class TorchTrainer:
     """The same steps by PyTorch, on all cores; `memory_format` is "contiguous" or "channels_last"."""
 
     def __init__(self, task: Task, weights: dict[str, np.ndarray], memory_format: str):
-        import torch
-
         from . import nets_torch
 
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch = on_all_cores()
         layers = nets_torch.Layers(task.rank)
         model = getattr(nets_torch, task.module.__name__)(layers, **task.options)
         self.parameters = nets_torch.load(model, weights)
-        last = {2: torch.channels_last, 3: torch.channels_last_3d}
-        memory = last[task.rank] if memory_format == "channels_last" else torch.contiguous_format
+        memory = memory_formats(torch, task.rank)[memory_format]
         self.facts: dict[str, Any] = {"memory_format": memory_format, "threads": torch.get_num_threads()}
         x, y = (torch.from_numpy(array) for array in task.arrays())
         self._x = x.movedim(-1, 1).contiguous(memory_format=memory)
@@ -83,7 +80,7 @@ class TorchTrainer:
 
 def torch_trainer(task: Task, weights: dict[str, np.ndarray]) -> TorchTrainer:
     """In the memory format that is faster for this net."""
-    formats = ("contiguous",) if task.rank == 1 else ("contiguous", "channels_last")
+    formats = memory_formats(on_all_cores(), task.rank)
     tried = {name: TorchTrainer(task, weights, name) for name in formats}
     samples = interleave(tried, rounds=3, budget_s=0.2)
     best = min(formats, key=lambda name: min(map(min, samples[name])))

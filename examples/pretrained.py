@@ -102,15 +102,20 @@ def draw(path: Path, panels: dict[str, np.ndarray]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m examples.pretrained",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", type=Path, help="the network, if the package is not installed")
-    parser.add_argument("--out", type=Path, default=Path("pretrained.png"))
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("runs/pretrained.png"), help="the figure, a PNG")
+    parser.add_argument("--steps", type=int, default=100, help="of training (default 100)")
     args = parser.parse_args(argv)
     path = model_path(args.model)
-    logits = onnx.load(path).nodes[-1].inputs[0]  # what the last sigmoid is of
-    network = onnx.load(path, outputs=[logits])
+    try:
+        logits = onnx.load(path).nodes[-1].inputs[0]  # what the last sigmoid is of
+        network = onnx.load(path, outputs=[logits])
+    except (ImportError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
     clean, words = page()
     noisy, part = worn(clean), np.s_[:ROWS, CUT:]
     trained = fine_tune(network, network.params, (entered(noisy), words), args.steps)

@@ -25,4 +25,5 @@ Algorithm = Literal[
     "fft",
     "space_to_batch",
     "per_group",
+    "merged_groups",
 ]

@@ -39,3 +39,12 @@ def every_element():
     """Precision for comparing each element: the errors of Winograd and FFT are bounded in norm only."""
     with jax.default_matmul_precision("highest"):
         yield
+
+
+@pytest.fixture
+def small_roofs(monkeypatch):
+    """What benchmarks measure of the machine, of arrays that take no time."""
+    from benchmarks import machine
+
+    monkeypatch.setattr(machine, "_COPY_BYTES", 2**16)
+    monkeypatch.setattr(machine, "_MATMUL_SIZES", (64,))

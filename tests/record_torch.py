@@ -8,13 +8,11 @@ that the file is small and neither PyTorch's version nor its order of summation 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tests import recorded
 from tests.torch_cases import NAMES, Case
 
 PATH = Path(__file__).parent / "data" / "torch_results.npz"
@@ -99,30 +97,20 @@ RECORDED = {
 
 
 def main() -> None:
-    """Write the file: for each case its fields as JSON, its arrays and PyTorch's results."""
-    content: dict[str, np.ndarray] = {}
+    """Write the file: for each case its arrays and PyTorch's results."""
+    cases = {}
     for seed, (name, case) in enumerate(RECORDED.items()):
         rng = np.random.default_rng(seed)
         arrays = case.arrays(lambda shape, rng=rng: rng.integers(-4, 5, shape).astype(np.float64))
         double = {key: array.astype(np.result_type(array, np.float64)) for key, array in arrays.items()}
-        content[f"{name}/case"] = np.array(json.dumps(dataclasses.asdict(case)))
-        for key, array in (arrays | torch_results(case, double)).items():
-            content[f"{name}/{key}"] = array.astype(case.dtype)
-    np.savez_compressed(PATH, allow_pickle=False, **content)
-    print(f"{PATH}: {len(RECORDED)} cases, {PATH.stat().st_size / 1000:.0f} kB")
+        found = arrays | torch_results(case, double)
+        cases[name] = case, {key: array.astype(case.dtype) for key, array in found.items()}
+    recorded.write(PATH, cases)
 
 
 def load(name: str) -> tuple[Case, dict[str, np.ndarray]]:
     """A recorded case and all its arrays."""
-    return read(PATH, name, Case)
-
-
-def read(path: Path, name: str, kind: type) -> tuple[Any, dict[str, np.ndarray]]:
-    """The case of this name in a file, a dataclass of that kind, and all its arrays."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key.removeprefix(f"{name}/"): file[key] for key in file.files if key.startswith(f"{name}/")}
-    fields = json.loads(str(arrays.pop("case")))
-    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}), arrays
+    return recorded.read(PATH, name, Case)
 
 
 if __name__ == "__main__":

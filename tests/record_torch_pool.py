@@ -5,13 +5,11 @@ python -m tests.record_torch_pool     rewrites tests/data/torch_pool.npz; needs 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 
-from tests.record_torch import read
+from tests import recorded
 from tests.torch_pool_cases import PoolCase, draw
 
 PATH = Path(__file__).parent / "data" / "torch_pool.npz"
@@ -60,21 +58,21 @@ def _call(case: PoolCase, x):
 
 
 def main() -> None:
-    """Write the file: for each case its fields as JSON, its array and PyTorch's results."""
-    content: dict[str, np.ndarray] = {}
+    """Write the file: for each case its array and PyTorch's results."""
+    cases = {}
     for seed in RECORDED:
         case = draw(seed)
         x = case.x(np.random.default_rng(seed))
-        content[f"{seed}/case"] = np.array(json.dumps(dataclasses.asdict(case)))
-        for key, array in ({"x": x} | torch_results(case, x)).items():
-            content[f"{seed}/{key}"] = array.astype(np.int16) if key == "index" else array
-    np.savez_compressed(PATH, allow_pickle=False, **content)
-    print(f"{PATH}: {len(RECORDED)} cases, {PATH.stat().st_size / 1000:.0f} kB")
+        found = {"x": x} | torch_results(case, x)
+        if "index" in found:
+            found["index"] = found["index"].astype(np.int16)
+        cases[str(seed)] = case, found
+    recorded.write(PATH, cases)
 
 
 def load(seed: int) -> tuple[PoolCase, dict[str, np.ndarray]]:
     """A recorded case and all its arrays."""
-    return read(PATH, str(seed), PoolCase)
+    return recorded.read(PATH, str(seed), PoolCase)
 
 
 if __name__ == "__main__":

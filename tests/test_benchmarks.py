@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import re
-import time
+import types
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxconv
-from benchmarks import compare, floors, layers, machine, report, results, run, tradeoffs
+from benchmarks import compare, floors, layers, measure, report, results, run, tradeoffs
 from benchmarks.contenders import Refused, arrays, build, relative_error, swap_kernel, tolerance
 from benchmarks.measure import MOST_CALLS, interleave
 from benchmarks.random_workloads import MOST_MULTIPLY_ADDS
@@ -165,26 +165,28 @@ def test_a_program_that_does_not_compile_ends_no_run(monkeypatch):
     assert row["contenders"]["jaxconv"] == {"failed": "TypeError: no such thing"}
 
 
-def test_contenders_take_turns():
+def test_contenders_take_turns(monkeypatch):
+    """By a clock that goes on while they run, and only then."""
     calls: list[str] = []
+    now = 0.0
+    monkeypatch.setattr(measure, "time", types.SimpleNamespace(perf_counter=lambda: now))
 
-    def slow():
-        calls.append("slow")
-        time.sleep(0.012)
+    def taking(name: str, seconds: float):
+        def call():
+            nonlocal now
+            now += seconds
+            calls.append(name)
 
-    samples = interleave({"quick": lambda: calls.append("quick"), "slow": slow}, rounds=3, budget_s=1e-3)
+        return call
+
+    programs = {"quick": taking("quick", 1e-6), "slow": taking("slow", 0.012)}
+    samples = interleave(programs, rounds=3, budget_s=1e-3)
     assert [len(block) for block in samples["quick"]] == [MOST_CALLS] * 3
     # Longer than ten budgets: one call to know that, then one in each round, which counts.
     assert [len(block) for block in samples["slow"]] == [1] * 3
     assert calls.count("slow") == 4
     turns = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
     assert turns == ["quick", "slow"] * 3
-
-
-@pytest.fixture
-def small_roofs(monkeypatch):
-    monkeypatch.setattr(machine, "_COPY_BYTES", 2**16)
-    monkeypatch.setattr(machine, "_MATMUL_SIZES", (64,))
 
 
 QUICK = ["--rounds", "1", "--budget-ms", "0.1"]

@@ -93,7 +93,9 @@ def test_the_newest_checkpoints_and_the_best_are_kept(tmp_path):
 
 def test_the_averaged_model_is_loaded(run):
     folder = checkpoint.latest(run)
-    config = checkpoint.read_config(folder)
+    config = checkpoint.read_config(folder, "fingerprint")
+    with pytest.raises(ValueError, match="is of another example, it has no channels: give the folder"):
+        checkpoint.read_config(folder, "fingerprint", "channels")
     assert config["task"]["net"] == {"hidden": 16, "dropout": 0.2, "norm": True}
     assert config["training"]["learning_rate"] == 0.02
     abstract = nnx.eval_shape(lambda: TOY.model(dtype=np.float32, rngs=nnx.Rngs(0)))
@@ -195,4 +197,7 @@ def test_an_unreadable_description_is_named(tmp_path):
 
 
 def test_other_places_and_numbers_of_checkpoints_are_the_same_run(run):
+    before = (run / "metrics.jsonl").read_text(), steps_in(run)
     train(TOY, replace(CONFIG, out=run, keep=7, keep_best=0, fsdp=True, profile=(1, 2)), silent())
+    assert ((run / "metrics.jsonl").read_text(), steps_in(run)) == before
+    assert not (run / "profile").exists()

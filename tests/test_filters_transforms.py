@@ -74,6 +74,21 @@ def test_median_divides_its_derivative_among_equals():
     )
 
 
+def test_median_adds_up_in_single_what_half_precision_does_not_hold():
+    """Of 25 equals: in bfloat16, 16 and 1.046875 more are 17."""
+    image, rate = jnp.ones(5, jnp.bfloat16), jnp.full(5, 1.046875, jnp.bfloat16)
+    _, slope = jax.jvp(lambda x: filters.median(x, 25, mode="wrap"), (image,), (rate,))
+    assert_close(slope, np.full(5, 1.046875), factor=1)
+
+
+def test_a_traced_width_of_zero_leaves_the_image_alone(rng):
+    x = rng.normal(size=(5, 6)).astype(np.float32)
+    run = jax.jit(lambda s: filters.gaussian(x, s, order=(0, 1), radius=2))
+    assert_close(run((0.0, 0.0)), x)
+    slope = jax.jit(jax.grad(lambda s: filters.gaussian(x, s, radius=2).sum()))
+    assert slope(0.0) == 0
+
+
 def test_size_of_a_gradient_has_derivative_zero_where_it_is_zero():
     g = jax.grad(lambda x: filters.sobel(x).sum())(jnp.ones((4, 5)))
     np.testing.assert_array_equal(g, np.zeros((4, 5)))
@@ -118,6 +133,14 @@ def test_half_precision_is_rounded_once(name, rng):
     y = getattr(filters, name)(x, *options)
     assert y.dtype == jnp.bfloat16
     assert_close(y, getattr(filters, name)(np.asarray(x, np.float32), *options), contraction=3, scale=1.0)
+
+
+def test_half_precision_has_the_range_of_single():
+    """In between: squares of large and small differences, and sums of many, are no float16."""
+    for height in (1e3, 1e-4):
+        step = jnp.zeros((4, 6), jnp.float16).at[:, 3:].set(height)
+        assert_close(filters.sobel(step)[1, 2:4], np.full(2, height / 2**0.5), eps=2**-10)
+    assert_close(filters.box(jnp.full(5, 5e3, jnp.float16), 14), np.full(5, 5e3), eps=2**-10)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
@@ -171,6 +194,14 @@ def test_separable_kernels_are_applied_in_factors_where_that_pays(rng):
     mixed = kernel + 1e-3 * rng.normal(size=(9, 7))
     assert passes(lambda x: filters.correlate(x, mixed), x) == [(9, 7)]
     assert_close(filters.correlate(x, kernel), whole(x), contraction=63, scale=abs(kernel).sum())
+
+
+def test_a_kernel_that_is_not_finite_is_applied_whole(rng):
+    x, kernel = rng.normal(size=(6, 7)).astype(np.float32), np.ones((7, 7), np.float32)
+    kernel[0, 0] = np.nan
+    assert np.isnan(filters.correlate(x, kernel)).all()
+    with pytest.raises(ValueError, match="no axis of the kernel"):
+        filters.correlate(x, kernel, separable=True)
 
 
 def test_algorithm_is_the_planners_or_forced(rng):

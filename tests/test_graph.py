@@ -125,6 +125,23 @@ def test_every_call_is_opened_and_every_node_follows_its_operands() -> None:
     assert set(graph.outputs) <= seen
 
 
+def test_results_of_calls_with_derivatives_of_their_own_are_no_operands() -> None:
+    same = jax.custom_vjp(lambda x: (x, x, 5.0))
+    same.defvjp(lambda x: (same(x), None), lambda _, g: (g[0],))
+
+    def fn(x: Any) -> Any:
+        return same(x)
+
+    graph = trace(fn, shaped(3))
+    assert [(node.name, node.results[0].shape) for node in graph.nodes] == [
+        ("copy", s) for s in ((3,), (3,), ())
+    ]
+    [call] = graph.calls
+    assert (call.start, call.stop) == (0, 3)
+    assert all(node.source.endswith("fn") for node in graph.nodes)
+    assert len({*call.operands, *call.results}) == 4
+
+
 def test_gradients_are_the_slots_that_they_are() -> None:
     """Of lax's convolutions and of ours; a forward one whose kernel covers the map is still forward."""
 
@@ -256,3 +273,9 @@ def test_arguments() -> None:
     assert graph.data(None) is graph.inputs[0]
     with pytest.raises(ValueError, match="fn=None of type NoneType must be a function"):
         trace(None)
+
+    def later(x: Any) -> Any:
+        return x if x.ndim == 1 else table_of_rows[x]
+
+    assert len(trace(later, shaped(3)).inputs) == 1
+    table_of_rows = table

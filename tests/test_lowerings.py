@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxconv
-from jaxconv.geometry import Axis, ConvSpec
+from jaxconv.geometry import Axis, ConvSpec, multiply_adds
 from jaxconv.lowerings import REGISTRY, Target, on_core
 from jaxconv.testing import assert_close
 from tests.cases import CASES, SLOTS, Case, expected_slots
@@ -86,6 +86,8 @@ def test_some_case_tries_it(name: str) -> None:
         ("fft", "forward", ConvSpec(1, 1, 4, 1, (Axis(5, 3),) * 4), "here are 4"),
         ("space_to_batch", "weight_grad", ConvSpec(1, 2, 2, 1, (Axis(5, 3, 2),)), "it is direct"),
         ("space_to_batch", "forward", ConvSpec(1, 2, 2, 1, (Axis(9, 3, 2, 3),)), "stride 2 to divide"),
+        ("merged_groups", "forward", ConvSpec(1, 64, 32, 2, (Axis(5, 3),)), "narrower than 16 channels"),
+        ("merged_groups", "weight_grad", ConvSpec(1, 4, 4, 4, (Axis(5, 3),)), "not depthwise ones"),
     ],
 )
 def test_it_declines_with_a_reason(name: str, slot: str, spec: ConvSpec, words: str) -> None:
@@ -97,6 +99,33 @@ def test_it_declines_with_a_reason(name: str, slot: str, spec: ConvSpec, words: 
     with pytest.raises(ValueError, match="is not possible here") as error:
         jaxconv.plan(spec, slot=slot, algorithm=name)
     assert reason in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "dense"),
+    [((8, 24), 2, 1), ((36, 12), 6, 1), ((48, 96), 12, 3), ((96, 96), 32, 4), ((512, 256), 128, 16)],
+)
+def test_groups_are_merged_until_they_are_wide_and_few(channels, groups, dense) -> None:
+    spec = ConvSpec(2, *channels, groups, (Axis(9, 3),))
+    times = groups // dense
+    assert REGISTRY["merged_groups"].supports("forward", spec, jnp.float32, None) is None
+    assert REGISTRY["merged_groups"].work("forward", spec).multiply_adds == times * multiply_adds(spec)
+
+
+def test_a_depthwise_sum_is_computed_once_however_many_read_it(rng: np.random.Generator) -> None:
+    """XLA would take its taps into each loop of a normalisation."""
+    taps = 21
+
+    @jax.jit
+    def normalised(x, kernel):
+        y = jaxconv.conv(x, kernel, groups=24, algorithm="depthwise_mac")
+        centred = y - y.mean(-1, keepdims=True)
+        z = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+        return z, z.reshape(-1, 24).T @ z.reshape(-1, 24)
+
+    x, kernel = rng.standard_normal((2, 40, 24)), rng.standard_normal((taps, 1, 24))
+    text = normalised.lower(jnp.float32(x), jnp.float32(kernel)).compile().as_text()
+    assert taps <= text.count(" multiply(") < 2 * taps
 
 
 @pytest.mark.parametrize("name", NORMWISE)

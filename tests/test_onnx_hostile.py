@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from jaxconv.interop.onnx import load
 
@@ -153,6 +153,56 @@ def test_a_few_bytes_that_ask_for_much(op: str, inputs: str, numbers: list[int])
     network = load(model(node(op, inputs, "y"), initializers=[shape]).SerializeToString())
     with pytest.raises(ValueError, match=f"the {op}"):
         network(network.params, np.zeros((1, 2, 5, 4), np.float32))
+
+
+TRANSPOSED = {"w": np.ones((2, 3, 3, 3), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "arrays", "words"),
+    [
+        ("Conv", {"pads": [2**40] * 4}, {"w": np.ones((3, 2, 3, 3), np.float32)}, "has more than"),
+        ("MaxPool", {"kernel_shape": [2, 2], "pads": [2**30] * 4}, {}, "has more than"),
+        ("AveragePool", {"kernel_shape": [2**40, 2], "auto_pad": "SAME_UPPER"}, {}, "has more than"),
+        (
+            "MaxUnpool",
+            {"kernel_shape": [1, 1], "strides": [2**40] * 2},
+            {"i": np.zeros((1, 2, 5, 4), int)},
+            "more",
+        ),
+        ("ConvTranspose", {"strides": [2**40] * 2}, TRANSPOSED, "has more than"),
+        ("ConvTranspose", {"output_shape": [2**40, 4]}, TRANSPOSED, "has more than"),
+        ("MaxPool", {"kernel_shape": [1, 2, 3]}, {}, r"wanted \(N, C\) and 3 spatial dimensions"),
+        ("Conv", {}, {"w": np.ones((1, 1, 1), np.float32)}, r"wanted \(N, C\) and 1 spatial dimensions"),
+        ("Range", {}, {"limit": np.float32(np.inf), "delta": np.float32(1)}, "infinity"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nodes_that_do_not_fit(op: str, attributes: Any, arrays: Any, words: str) -> None:
+    first = "x" if op != "Range" else "delta"
+    numbers = [numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()]
+    network = load(
+        model(
+            node(op, " ".join([first, *arrays]), "y", **attributes), initializers=numbers
+        ).SerializeToString()
+    )
+    with pytest.raises(ValueError, match=f"the {op}.*{words}"):
+        network(network.params, *[np.zeros((1, 2, 5, 4), np.float32)] * len(network.inputs))
+
+
+def test_a_window_of_more_channels_than_there_are() -> None:
+    network = load(model(node("LRN", "x", "y", size=2**40, alpha=2.0**40, beta=1.0)).SerializeToString())
+    x = np.arange(40, dtype=np.float32).reshape(1, 2, 5, 4)
+    wanted = x / (1 + np.square(x).sum(1, keepdims=True))
+    np.testing.assert_allclose(network(network.params, x), wanted, rtol=1e-6)
+
+
+def test_powers_of_any_size() -> None:
+    """A whole exponent is multiplied out, but not one of thirty digits, nor infinity."""
+    for power, wanted in ((3.0, 0.125), (1e30, 0.0), (np.inf, 0.0), (-1e30, np.inf)):
+        exponent = numpy_helper.from_array(np.array([power], np.float32), "p")
+        network = load(model(node("Pow", "x p", "y"), initializers=[exponent]).SerializeToString())
+        assert network(network.params, np.full((1, 2, 5, 4), 0.5, np.float32)).max() == wanted
 
 
 def external(location: str, **entries: int) -> bytes:

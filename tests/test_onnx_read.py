@@ -141,6 +141,18 @@ OLD = {
     "Upsample-7": (7, "Upsample", {"scales": [1.0, 1.0, 2.0, 3.0], "mode": "nearest"}, {}),
     "Upsample-9": (9, "Upsample", {"mode": "linear"}, {"s": np.array([1, 1, 2, 1.5], np.float32)}),
     "Slice-9": (9, "Slice", {"starts": [1, -3], "ends": [9, -1], "axes": [2, 3]}, {}),
+    "Slice-13": (  # backwards from before the first position, which is then the first
+        13,
+        "Slice",
+        {},
+        {
+            "starts": np.array([-9, 9, 4]),
+            "ends": np.array([-99, 1, -99]),
+            "axes": np.array([2, 3, 1]),
+            "steps": np.array([-1, -2, -1]),
+        },
+    ),
+    "GatherElements": (13, "GatherElements", {"axis": 2}, {"i": np.arange(6).reshape(1, 2, 3, 1) - 3}),
     "Pad-10": (10, "Pad", {"pads": [0, 0, 1, 2, 0, 0, 0, 1], "mode": "reflect"}, {}),
     "Clip-10": (10, "Clip", {"min": -0.2, "max": 0.7}, {}),
     "Softmax-12": (12, "Softmax", {"axis": 2}, {}),

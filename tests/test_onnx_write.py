@@ -204,3 +204,24 @@ def test_what_has_no_operator_is_named(tmp_path: Path) -> None:
             lambda x, p: x + p["k"], tmp_path / "m.onnx", X, {"k": jax.ShapeDtypeStruct((3,), jnp.float32)}
         )
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_convolution_that_is_used_again_has_no_bias(tmp_path: Path) -> None:
+    params = {"k": jnp.linspace(-1, 1, 18).reshape(1, 2, 3, 3), "b": jnp.arange(1.0, 4)}
+
+    def biased(p: Any, x: jax.Array) -> Any:
+        y = jaxconv.conv(x, p["k"])
+        return jnp.sin(y) * (jaxconv.conv(y, p["k"]) + p["b"])[:, :, :1] + (y + p["b"])
+
+    round_trip(biased, tmp_path / "f.onnx", params, X)
+    assert [len(n.input) for n in package.load(tmp_path / "f.onnx").graph.node if n.op_type == "Conv"] == [
+        2,
+        3,
+    ]
+
+
+def test_parameters_beside_plain_numbers(tmp_path: Path) -> None:
+    """A NumPy scalar is no array of the function, and shifts none of the parameters."""
+    params = {"a": np.float32(3), "b": jnp.arange(3.0), "c": jnp.ones(3)}
+    network = round_trip(lambda p, x: x * p["a"] * p["b"] + p["c"], tmp_path / "f.onnx", params, X)
+    assert sorted(network.params) == ["b", "c"]

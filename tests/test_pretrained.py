@@ -58,3 +58,5 @@ def test_says_how_to_get_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package")
     with pytest.raises(SystemExit, match="pip install --no-deps rapidocr-onnxruntime"):
         pretrained.model_path(None)
+    with pytest.raises(SystemExit, match=r"error: .*no\.onnx is not a file"):
+        pretrained.main(["--model", "no.onnx"])

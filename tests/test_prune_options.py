@@ -131,6 +131,20 @@ def test_strategies_for_groups(strategy, transposed, rng):
         assert (set(channels[:2]) == set(channels[2:] - 4)) == (strategy == "same")
 
 
+def test_a_grouped_layer_that_is_called_twice_has_one_new_kernel(rng):
+    def f(p, x):
+        y = jnp.tanh(conv(x, p["into"]))
+        for _ in range(2):
+            y = jnp.sin(conv(y, p["grouped"], groups=2))
+        return conv(y, p["back"])
+
+    params = draw(rng, into=(1, 1, 3, 8), grouped=(3, 3, 4, 8), back=(1, 1, 8, 2))
+    small = prune(f, params, X, strategy="regroup")
+    assert small.params["grouped"].shape[-1] == 4
+    got, want = jax.jit(lambda p, q: (small.apply(p, X), f(q, X)))(small.params, small.expand())
+    close(got, want)
+
+
 def test_regrouped_kernels_are_zero_between_old_groups(rng):
     """Three of eight channels are ignored in one group, so groups of unequal size are left: one, then."""
 
@@ -223,6 +237,12 @@ def test_saved_and_loaded(dtype, params, tmp_path):
         assert np.asarray(again(X)).tobytes() == np.asarray(small(X)).tobytes()
         with pytest.raises(ValueError, match=r"from another model: c/kernel has shape \[1, 1, 20, 3\] here"):
             load(tmp_path / "small", net, params | {"c": {"kernel": jnp.ones((1, 1, 20, 3))}}, X)
+        fewer = dict(config := json.loads((tmp_path / "small/config.json").read_text()))
+        fewer["dtypes"] = {name: dtype for name, dtype in config["dtypes"].items() if name != "c/kernel"}
+        for damaged in (fewer, {name: value for name, value in config.items() if name != "kept"}):
+            (tmp_path / "small/config.json").write_text(json.dumps(damaged))
+            with pytest.raises(ValueError, match=r"holds no pruned network of version 1: .*(c/kernel|kept)"):
+                load(tmp_path / "small", net, params, X)
         (tmp_path / "small/config.json").write_text(json.dumps({"schema": "another"}))
         with pytest.raises(
             ValueError, match="holds no pruned network of version 1: it says schema='another'"
@@ -296,6 +316,8 @@ def test_wrong_options(options, message, params):
 def test_wrong_arguments(params):
     with pytest.raises(ValueError, match=r"neither the function nor any of its arguments is a pytree"):
         prune(lambda x: net(params, x), X)
+    with pytest.raises(ValueError, match="two parameters go by the name 'a/b'; rename one"):
+        prune(lambda p, x: x @ p["a/b"] @ p["a"]["b"], {"a/b": jnp.eye(3), "a": {"b": jnp.eye(3)}}, X)
     with pytest.raises(ValueError, match="fn=3 of type int must be a model"):
         prune(3, X)
     with pytest.raises(ValueError, match="the parameters are shapes without values"):

@@ -163,16 +163,18 @@ def test_norms_over_channels_count_those_that_are_left(rng):
 
 
 def test_derivatives_are_the_functions_own(rng):
-    """relu's at zero, and a straight-through estimator; second order and forward mode too."""
+    """relu's at zero, a straight-through estimator, a reversal; second order and forward mode too."""
 
     @jax.custom_vjp
     def rounded(y):
         return jnp.round(4 * y) / 4
 
     rounded.defvjp(lambda y: (rounded(y), None), lambda _, ct: (ct,))
+    turned = jax.custom_vjp(lambda y: y)
+    turned.defvjp(lambda y: (y, None), lambda _, ct: (-2 * ct,))
 
     def f(p, x):
-        y = jax.nn.relu(x @ p["a"] - p["shift"])
+        y = turned(jax.nn.relu(x @ p["a"] - p["shift"]))
         return rounded(jnp.tanh(y)) @ p["b"]
 
     def smooth(p, x):

@@ -330,6 +330,7 @@ def test_u_net_of_linen_and_sizes_beyond_memory() -> None:
             "is none of the",
         ),
         (lambda: jaxconv.effective_receptive_field(lambda x: (x, x), shaped(1, 4)), "fn has 2 results"),
+        (lambda: jaxconv.effective_receptive_field(conv, shaped(1, 4, 4, 2), samples=0), "samples=0 must be"),
     ],
 )
 def test_bad_input(call: Callable[[], Any], message: str) -> None:

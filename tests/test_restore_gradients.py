@@ -59,6 +59,14 @@ def test_derivatives_are_differences(method, rng: np.random.Generator) -> None:
         np.testing.assert_allclose(ahead, sum(map(jnp.vdot, slopes, directions)), rtol=1e-9)
 
 
+@pytest.mark.parametrize("method", [restore.richardson_lucy, restore.fista])
+def test_a_picture_of_nothing_has_a_gradient(method) -> None:
+    """Zeros, of which the brightest is dark, and even areas: no noise, and so no weight of FISTA."""
+    slope = jax.jit(jax.grad(lambda y: jnp.sum(method(y, PSF, iterations=2).x ** 2)))
+    for y in (jnp.zeros(SHAPE), jnp.zeros(SHAPE).at[2:5, 1:4].set(2.0)):
+        assert np.isfinite(slope(y)).all()
+
+
 def test_checkpointed_iterations_have_the_same_gradient(rng: np.random.Generator) -> None:
     y = data(rng)
 

@@ -1,5 +1,7 @@
 """Odd input gives finite pictures, and bad input sentences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,17 @@ def test_no_picture_gives_nan(method: str, rng: np.random.Generator) -> None:
         if name == "constant" and method not in ("blind", "inverse"):
             np.testing.assert_allclose(result.x, 7.0, rtol=0.02, err_msg=method)
         assert str(result.report).startswith(method.replace("discrepancy", "tikhonov"))
+
+
+def test_where_weights_are_zero_the_data_do_not_matter(rng: np.random.Generator) -> None:
+    y = rng.random((9, 8)).astype(np.float32)
+    weights = np.ones_like(y)
+    weights[3, 4:6] = 0
+    for method in (restore.richardson_lucy, restore.fista, restore.blind):
+        run = functools.partial(method, psf=PSF, iterations=3, weights=weights, stop=restore.Discrepancy(0.1))
+        left, dead = run(np.where(weights, y, 0)).x, run(np.where(weights, y, np.nan)).x
+        assert np.isfinite(dead).all()
+        np.testing.assert_array_equal(dead, left)
 
 
 @pytest.mark.parametrize("method", ["tikhonov", "richardson_lucy", "fista"])
@@ -115,15 +128,23 @@ Y = np.ones((9, 10), np.float32)
             "leave stop",
         ),
         (lambda: restore.richardson_lucy(Y, PSF, weights=np.ones((3, 3))), "weights has shape"),
+        (lambda: restore.richardson_lucy(Y, PSF, damping=0.0), "damping=0.0 must be positive"),
+        (lambda: restore.richardson_lucy(Y, PSF, tv=Y), r"tv has shape \(9, 10\); wanted .*\(11, 13\)"),
         (lambda: restore.richardson_lucy(Y, PSF, start=Y), r"the scene has \(11, 13\)"),
         (lambda: restore.richardson_lucy(Y, PSF, layout="NHWC"), "layout='NHWC'"),
         (lambda: restore.richardson_lucy(Y, restore.Blur(PSF, (8, 9))), "build it for y"),
         (lambda: restore.wiener(Y, restore.Blur(PSF, (9, 10)), 0.1), "wants an array"),
         (lambda: restore.wiener(Y, PSF, np.ones((3, 3))), "balance has shape"),
+        (lambda: restore.wiener(Y, PSF, noise=[0.1, 0.2]), r"noise has shape \(2,\); wanted one number"),
+        (lambda: restore.tikhonov(Y, PSF, [0.1, 0.2]), r"weight has shape \(2,\); wanted one number\. Map"),
+        (lambda: restore.tikhonov(Y, PSF, 0.1, operator=[1.0, -1.0]), r"operator has shape \(2,\); wanted 2"),
+        (lambda: restore.tikhonov(Y, PSF, 0.1, operator=np.ones((2, 50))), r"none longer than"),
+        (lambda: restore.tikhonov(Y, PSF, 0.1, operator=[[1j]]), "operator has dtype complex64"),
         (lambda: restore.tikhonov(Y, PSF, rule="lcurve"), "rule='lcurve'"),
         (lambda: restore.tikhonov(Y, PSF, operator="sobel"), "operator='sobel'"),
         (lambda: restore.unsupervised_wiener(Y, PSF, key=jax.random.key(0), burn_in=200), "burn_in=200"),
         (lambda: restore.fista(Y, PSF, 0.1, inner=0), "inner=0"),
+        (lambda: restore.fista(Y, PSF, [0.1, 0.2]), r"weight has shape \(2,\); wanted one number, or"),
         (lambda: restore.fista(Y, -PSF, 0.1), "negative values"),
         (lambda: restore.blind(np.stack([Y, Y]), PSF), "jax.vmap"),
         (lambda: restore.blind(Y, PSF, psf_steps=-1), "psf_steps=-1"),

@@ -138,8 +138,9 @@ def test_the_same_as_scikit_image_where_the_conventions_agree(rng: np.random.Gen
     assert ours[inside].size > 50
     np.testing.assert_allclose(ours[inside], theirs[inside], rtol=2e-4)
     assert abs(ours[0, 0] - theirs[0, 0]) > 0.1 * theirs[0, 0]
-    # Up to sampling: the posterior mean is one thing, and both approach it.
-    scene = np.add.outer(np.sin(np.arange(40) / 4), np.cos(np.arange(44) / 3))
+    # Up to sampling: the posterior mean is one thing, and both approach it. Not theirs of an even width: the
+    # highest frequencies count twice there, and its precisions come out 4 % and 8 % too small.
+    scene = np.add.outer(np.sin(np.arange(40) / 4), np.cos(np.arange(45) / 3))
     y = np.asarray(restore.Blur(psf, scene.shape, boundary="circular")(jnp.asarray(scene, jnp.float32)))
     y = (y + 0.02 * rng.standard_normal(y.shape)).astype(np.float32)
     long = {"threshold": 0, "max_num_iter": 2000}
@@ -147,7 +148,7 @@ def test_the_same_as_scikit_image_where_the_conventions_agree(rng: np.random.Gen
     long = {"iterations": 2000, "stop": None}  # tens of samples leave the noise open to a tenth
     ours, report = restore.unsupervised_wiener(y, psf, key=jax.random.key(0), boundary="circular", **long)
     assert np.abs(np.asarray(ours) - theirs).mean() < 0.1 * np.abs(scene - theirs).mean()
-    assert float(report.chosen["noise"]) == pytest.approx(np.mean(chains["noise"][20:]), rel=0.05)
+    assert float(report.chosen["noise"]) == pytest.approx(np.mean(chains["noise"][20:]), rel=0.03)
     assert float(report.chosen["noise"]) ** -0.5 == pytest.approx(0.02, rel=0.2)
 
 

@@ -40,6 +40,12 @@ def test_known_values() -> None:
     with np.errstate(invalid="ignore"):
         airy = np.where(v > 0, 2 * j1(v) / v, 1.0) ** 2
     assert_close(psf.airy(2.0, shape=(7, 9)), airy / airy.sum(), contraction=256)
+    # A small one on a large frame, where nodes of an integral would be too few; amplitudes, that all count.
+    v = 3.8317059702 * np.hypot(1e-9, np.arange(-300, 301)) / 0.9
+    far = np.square(2 * j1(v) / v)
+    amplitudes = np.sqrt(psf.airy(0.9, shape=(1, 601))[0])
+    np.testing.assert_allclose(amplitudes, np.sqrt(far / far.sum()), atol=3e-6)
+    assert np.isfinite(jax.grad(lambda r: psf.airy(r, shape=(1, 601))[0, 0])(0.9))
     # Motion towards the upper right: more columns, fewer rows.
     streak = np.asarray(psf.motion(8.0, 30.0))
     rows, columns = (
@@ -95,6 +101,10 @@ def test_derivatives_of_the_parameters(rng: np.random.Generator) -> None:
         (lambda: psf.disk(2.0, shape=(3.5, 2)), "positive integers"),
         (lambda: psf.trajectory(jax.random.key(0), (5,)), "two axes"),
         (lambda: psf.trajectory(jax.random.key(0), inertia=1.0), "inertia=1.0"),
+        (lambda: psf.trajectory(jax.random.key(0), samples=1), "samples=1 make no path"),
+        (lambda: psf.normalised([0.0, 0.0]), "sums to 0; wanted a finite number"),
+        (lambda: psf.normalised([np.nan, 1.0]), "sums to nan"),
+        (lambda: psf.splat(jnp.array([[9.0]]), (3,)), "sums to 0"),
         (lambda: psf.from_image(np.full((4, 4), 3)), "nothing above the background"),
         (lambda: psf.from_image([[np.inf, 1.0]]), "not finite"),
         (lambda: psf.centred(np.zeros((3, 3))), "sums to 0"),

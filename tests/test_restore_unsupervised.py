@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv import restore
 from jaxconv.restore import unsupervised
 from jaxconv.restore.spectrum import multiplicity
 from tests.restore_oracle import PSFS, differences, matrix
@@ -41,3 +42,25 @@ def test_sums_have_the_moments_that_they_are_drawn_with(rng: np.random.Generator
     np.testing.assert_allclose(drawn.mean(0), means, rtol=3e-3)
     got = (np.cov(drawn.T) / np.outer(means, means))[[0, 0, 1], [0, 1, 1]]
     np.testing.assert_allclose(got, relative, rtol=0.05)
+
+
+def test_precisions_have_the_means_of_their_posterior(rng: np.random.Generator) -> None:
+    """Of which X is integrated out in closed form, and the two that are left by quadrature; an even width."""
+    shape = (16, 18)
+    psf = PSFS["small"] / PSFS["small"].sum()
+    h, d = matrix(psf, shape, "circular"), differences(shape)
+    scene = np.add.outer(np.sin(np.arange(16) / 2), np.cos(np.arange(18) / 2)).ravel()
+    y = (h @ scene + 0.1 * rng.standard_normal(scene.size)).reshape(shape)
+    data, gain, penalty = (abs(np.fft.fft2(a.reshape(shape))).ravel() ** 2 for a in (y, h[:, 0], d[:, 0]))
+    noise, prior = np.meshgrid(np.geomspace(20, 400, 60), np.geomspace(0.05, 50, 60), indexing="ij")
+    both = noise[..., None] * gain + prior[..., None] * penalty
+    explained = (noise * prior)[..., None] * penalty * data / y.size / both
+    # Jeffreys' priors are flat in the logarithms, and so is the grid.
+    logarithm = y.size * np.log(noise) + (y.size - 1) * np.log(prior) - (np.log(both) + explained).sum(-1)
+    density = np.exp((logarithm - logarithm.max()) / 2)
+    density /= density.sum()
+    assert max(density[[0, -1]].sum(), density[:, [0, -1]].sum()) < 1e-6
+    options = {"iterations": 5000, "burn_in": 50, "stop": None, "boundary": "circular"}
+    chosen = restore.unsupervised_wiener(y, psf, key=jax.random.key(0), **options).report.chosen
+    for name, values in (("noise", noise), ("prior", prior)):
+        np.testing.assert_allclose(chosen[name], (density * values).sum(), rtol=0.02, err_msg=name)

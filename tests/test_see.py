@@ -161,11 +161,23 @@ def test_custom_derivatives_without_rectifiers_stay() -> None:
     assert got.tolist() == [2.0]
 
 
-def test_an_identity_with_a_derivative_of_its_own_is_refused() -> None:
-    reverse = jax.custom_vjp(lambda x: x)
-    reverse.defvjp(lambda x: (x, None), lambda _, g: (-g,))
-    with pytest.raises(ValueError, match="hands an operand on unchanged"):
-        see.guided_backprop(lambda x: reverse(jax.nn.relu(x)), jnp.ones((1, 2)), target=0)
+def test_an_identity_keeps_its_own_derivative() -> None:
+    """As the reversal of a gradient does, alone or beside other results."""
+
+    @jax.custom_vjp
+    def reverse(x: jax.Array) -> tuple[jax.Array, ...]:
+        return x, x, jnp.float32(5)
+
+    reverse.defvjp(lambda x: (reverse(x), None), lambda _, g: (2 * g[0] - 3 * g[1] + g[2],))
+
+    def fn(x: jax.Array) -> jax.Array:
+        a, b, c = reverse(jax.nn.relu(x))
+        return a.sum() + 7 * b.sum() + 11 * c
+
+    x, own = jnp.array([1.0, 2.0]), 2.0 - 3 * 7 + 11
+    assert jax.grad(fn)(x).tolist() == [own, own]
+    assert jax.grad(see.with_rule(fn, "gradient"))(x).tolist() == [own, own]
+    assert jax.grad(see.with_rule(fn, "guided"))(x).tolist() == [0.0, 0.0]
 
 
 def test_ties_of_maxima() -> None:

@@ -124,6 +124,15 @@ def test_cam_is_enlarged_to_the_input(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5 * float(wanted.max()))
 
 
+@pytest.mark.parametrize(
+    "target", [np.int64(2), jnp.array(2), (0, np.int32(2))], ids=["NumPy", "JAX", "index"]
+)
+def test_a_class_is_any_kind_of_integer(target) -> None:
+    matrix = jnp.arange(12.0).reshape(4, 3)
+    got = see.gradient(lambda x: x @ matrix, jnp.ones((1, 4)), target=target)
+    np.testing.assert_array_equal(got[0], matrix[:, 2])
+
+
 def test_names_of_layers(rng: np.random.Generator) -> None:
     case = NETS["nnx"](Weights.drawn(rng), image(rng))
     names = [name for name in see.layer_names(case.fn, *case.args) if ".py" not in name]
@@ -144,6 +153,8 @@ def test_what_is_said_of_bad_input(rng: np.random.Generator) -> None:
         (lambda: see.gradient(fn, x), r"target is missing: fn gives an array of shape \(2, 3\)"),
         (lambda: see.gradient(fn, x, target=3), r"target=3 is no position of a result of shape \(2, 3\)"),
         (lambda: see.gradient(fn, x, target=(2, 0)), r"target=\(2, 0\) is no position"),
+        (lambda: see.gradient(fn, x, target=np.int64(3)), r"target=.*3.* is no position"),
+        (lambda: see.gradient(fn, x, target=(np.int64(2), 0)), r"target=.* is no position"),
         (lambda: see.gradient(fn, x, target=lambda y: y[0]), "wanted is one number"),
         (lambda: see.gradient(fn, x.astype(int), target=0), "has dtype int32; a gradient needs a floating"),
         (lambda: see.gradient(fn, "x", target=0), "is no argument that is one array"),

@@ -357,3 +357,12 @@ def test_it_says_what_it_keeps() -> None:
     text = str(streaming(listened, shaped(1, 8, 2)))
     assert text.splitlines()[0] == "1/2 results for each sample, latency 4, period 2"
     assert re.search(r"state: \d+ bytes\n  signal: \d positions, \d+ bytes", text)
+
+
+def test_a_resize_in_double_precision(rng):
+    """Its weights have all digits near the ends of the signal, too."""
+    fn, x = LAYERS["smaller"][0], rng.normal(size=(1, 24, 2))
+    with jax.enable_x64(True):
+        y = joined(streaming(fn, x), x, rng)
+        assert y.dtype == np.float64
+        np.testing.assert_allclose(y, fn(x), rtol=1e-13, atol=1e-13)

@@ -241,3 +241,13 @@ def test_bad_input() -> None:
         jaxconv.summary(lambda x: x, X, platform="abacus")
     with pytest.raises(ValueError, match="name the input with wrt="):
         jaxconv.summary(lambda p: p["x"], {"x": X})
+
+
+def test_pools_of_ours() -> None:
+    x = shaped(2, 9, 8, 3)
+    for pool, kernel, sizes in (
+        (lambda x: jaxconv.avg_pool(x, (3, 2), stride=2), "3x2 s2", (3, 2)),
+        (lambda x: jaxconv.adaptive_avg_pool(x, (4, 3)), "", (3, 4)),  # 0 to 2, 2 to 5 and 5 to 7 of 8
+    ):
+        [row] = jaxconv.summary(pool, x)
+        assert (row.op, row.kernel, row.field.size) == ("sum pool", kernel, sizes)

@@ -258,10 +258,10 @@ def test_rounds_take_turns_and_drop_the_hopeless(monkeypatch):
 
 
 def test_a_sample_is_the_mean_of_calls():
-    calls = []
+    calls, start = [], time.perf_counter()
     timed = timing._sample(lambda: calls.append(time.sleep(0.002)), 5)
     assert len(calls) == 5
-    assert 0.002 <= timed < 0.5
+    assert 0.002 <= timed <= (time.perf_counter() - start) / 5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])

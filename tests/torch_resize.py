@@ -6,7 +6,6 @@ python -m tests.torch_resize     rewrites tests/data/torch_resize.npz; needs tor
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxconv
+from tests import recorded
 
 PATH = Path(__file__).parent / "data" / "torch_resize.npz"
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -98,22 +98,16 @@ def our_results(case: Case, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 def load(name: str) -> tuple[Case, dict[str, np.ndarray]]:
     """A recorded case, its arrays and PyTorch's results."""
-    with np.load(PATH, allow_pickle=False) as file:
-        arrays = {key.removeprefix(f"{name}/"): file[key] for key in file.files if key.startswith(f"{name}/")}
-    fields = json.loads(str(arrays.pop("case")))
-    return Case(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}), arrays
+    return recorded.read(PATH, name, Case)
 
 
 def main() -> None:
-    """Writes the file: for each case its fields as JSON, its arrays and PyTorch's results."""
-    content: dict[str, np.ndarray] = {}
+    """Writes the file: for each case its arrays and PyTorch's results."""
+    cases = {}
     for seed, (name, case) in enumerate(CASES.items()):
         arrays = case.arrays(seed)
-        content[f"{name}/case"] = np.array(json.dumps(dataclasses.asdict(case)))
-        for key, array in (arrays | torch_results(case, arrays)).items():
-            content[f"{name}/{key}"] = array
-    np.savez_compressed(PATH, allow_pickle=False, **content)
-    print(f"{PATH}: {len(CASES)} cases, {PATH.stat().st_size / 1000:.0f} kB")
+        cases[name] = case, arrays | torch_results(case, arrays)
+    recorded.write(PATH, cases)
 
 
 if __name__ == "__main__":

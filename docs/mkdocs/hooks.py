@@ -13,8 +13,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)(#[^)\s]*)?\)")
-CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+LINK = r"(!?\[(?:[^\]`]|`[^`\n]*`)*\]\()([^)#\s]+)(#[^)\s]*)?\)"
+LINK_OR_CODE = re.compile(rf"{LINK}|```.*?```|`[^`\n]*`", re.DOTALL)
 # Pages whose place in the site is not repository/PATH.
 PLACES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 # A folder's README.md would be its index.html, which the theme takes for the title of a section.
@@ -61,7 +61,7 @@ def on_page_markdown(markdown, page, **_):
             return match[1].lstrip("!")[1:-2]  # a folder has no page: its name alone
         return f"{match[1]}{posixpath.relpath(place(target), here or '.')}{match[3] or ''})"
 
-    return outside_code(markdown, lambda text: LINK.sub(turned, text))
+    return outside_code(markdown, turned)
 
 
 def place(path):
@@ -78,15 +78,11 @@ def origin(uri):
 def targets(page, text):
     """The files of the repository that a page links to."""
     found = []
-    outside_code(text, lambda part: found.extend(m[2] for m in LINK.finditer(part)) or part)
+    outside_code(text, lambda link: found.append(link[2]) or link[0])
     folder = posixpath.dirname(page)
     return [posixpath.normpath(posixpath.join(folder, target)) for target in found if "://" not in target]
 
 
 def outside_code(text, change):
-    """Changes what is not code."""
-    parts, last = [], 0
-    for match in CODE.finditer(text):
-        parts += [change(text[last : match.start()]), match[0]]
-        last = match.end()
-    return "".join([*parts, change(text[last:])])
+    """Changes the links; code is none."""
+    return LINK_OR_CODE.sub(lambda match: change(match) if match[2] else match[0], text)

@@ -25,7 +25,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks import machine
 from benchmarks.results import Row
-from benchmarks.run import measure, progress
+from benchmarks.run import measure
+from benchmarks.session import progress
 from benchmarks.tables import NOISE
 from benchmarks.workload import Workload
 

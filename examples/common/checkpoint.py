@@ -218,10 +218,20 @@ def _steps(path: Path) -> list[Path]:
     )
 
 
-def read_config(step: Path) -> dict[str, Any]:
-    """The configuration that was saved with a step: {"task": what it described, "training": settings}."""
+def read_config(step: Path, *names: str) -> dict[str, Any]:
+    """The configuration that was saved with a step: {"task": what it described, "training": settings}.
+
+    Raises:
+        ValueError: the step is damaged, or its task described nothing by one of these names.
+    """
     checksums.verify(step)
-    return _read_json(step, "config")
+    config = _read_json(step, "config")
+    if lacking := [name for name in names if name not in config["task"]]:
+        raise ValueError(
+            f"{step} is of another example, it has no {' or '.join(lacking)}: give the folder of a run of"
+            " this one"
+        )
+    return config
 
 
 def _read_json(step: Path, item: str, name: str | None = None) -> dict[str, Any]:

@@ -4,13 +4,19 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
 
 import jax
 import tyro
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from . import options, processes
 from .stop import Stopped
+
+Checkpoint = Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
+"""The folder of a run, or of one step of it."""
+Folder = Annotated[Path | None, arg(metavar="DIR")]
 
 _STYLE = (OmitArgPrefixes,)
 

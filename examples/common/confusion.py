@@ -3,6 +3,7 @@
 Counts are integers, so that sums over batches, devices and processes are exact in any order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -102,6 +103,13 @@ class Metrics:
     @property
     def frequency_weighted_iou(self) -> float:
         return float(_share(np.nansum(self.truth * self.iou), self.truth.sum()))
+
+
+def by_class(values: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
+    """A number of each class by its name; None, as JSON has no NaN, where there is none."""
+    return {
+        name: None if np.isnan(value) else float(value) for name, value in zip(classes, values, strict=True)
+    }
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

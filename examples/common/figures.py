@@ -63,6 +63,15 @@ def _percent(value: float) -> str:
     return "100" if value > 99.95 else "<0.1" if value < 0.1 else f"{value:.1f}"
 
 
+def busiest(weight: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
+    """The window of that size whose sum is largest."""
+    total = np.pad(weight, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    below, above = total[height:], total[:-height]
+    inside = below[:, width:] - above[:, width:] - below[:, :-width] + above[:, :-width]
+    top, left = (int(i) for i in np.unravel_index(np.argmax(inside), inside.shape))
+    return slice(top, top + height), slice(left, left + width)
+
+
 def tiles(images: np.ndarray, *, columns: int, gap: int = 1) -> np.ndarray:
     """One sheet of the pictures (n, height, width), row by row; what lies between them is NaN."""
     count, height, width = images.shape

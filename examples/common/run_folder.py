@@ -48,6 +48,20 @@ def claim(folder: Path, ours: dict[str, Any]) -> None:
         )
 
 
+def for_results(step: Path, *, data: str | Path | None, out: Path | None) -> Path:
+    """Where measurements of a step go: `out`, else the folder of its run, or one in that for other data.
+
+    Args:
+        step: its folder, in checkpoints/ of the run.
+        data: what is measured instead of the run's own.
+        out: what the user wants.
+    """
+    run = step.parent.parent
+    folder = out or (run / f"evaluation_{Path(data).resolve().name}" if data else run)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def name_subject(folder: Path, task: Task) -> None:
     """Writes down which function `jaxconv see FOLDER IMAGE` calls, where the example has one."""
     module = f"{type(task).__module__.rpartition('.')[0]}.see"

@@ -11,10 +11,11 @@ import rich
 from tyro.conf import Positional, arg
 
 from ..common import figures, loop
-from ..common.cli import run
+from ..common.cli import Checkpoint, Folder, run
 from ..common.config import TrainConfig
 from ..common.files import write_atomically
 from ..common.progress import Display
+from ..common.run_folder import for_results
 from . import figure
 from .data import DataConfig
 from .evaluate import Results, predict
@@ -23,13 +24,11 @@ from .trained import load, maps
 
 _DISPLAY = Display()
 
-_Checkpoint = Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
-_Folder = Annotated[Path | None, arg(metavar="DIR")]
 _Number = Annotated[Positional[int], arg(metavar="NUMBER")]
 
 
 def demo(
-    *, data: _Folder = None, out: Path = Path("runs/fashion_mnist_demo"), steps: int = TRAINING.steps
+    *, data: Folder = None, out: Path = Path("runs/fashion_mnist_demo"), steps: int = TRAINING.steps
 ) -> None:
     """Train the small CNN on Fashion-MNIST, measure it on the test images and draw what it learned.
 
@@ -57,7 +56,7 @@ def _train(task: Classification, config: TrainConfig) -> None:
     loop.train(task, config, _DISPLAY)
 
 
-def evaluate(checkpoint: _Checkpoint, *, data: _Folder = None, out: _Folder = None) -> None:
+def evaluate(checkpoint: Checkpoint, *, data: Folder = None, out: Folder = None) -> None:
     """Measure accuracy on the test images: a table, results.json and four pictures.
 
     Args:
@@ -70,8 +69,7 @@ def evaluate(checkpoint: _Checkpoint, *, data: _Folder = None, out: _Folder = No
     logits = predict(trained.model, found.test.images, track=_DISPLAY.track("evaluating"))
     title = f"test images of {found.name} after step {trained.step}"
     results = Results.of(title, trained.step, trained.classes, found.test.labels, logits)
-    out = out or (trained.run / f"evaluation_{data.resolve().name}" if data else trained.run)
-    out.mkdir(parents=True, exist_ok=True)
+    out = for_results(trained.folder, data=data, out=out)
     write_atomically(out / "results.json", json.dumps(results.to_json(), indent=1) + "\n")
     figures.confusion_matrix(
         out / "confusion.png",
@@ -86,7 +84,7 @@ def evaluate(checkpoint: _Checkpoint, *, data: _Folder = None, out: _Folder = No
     rich.print(results.table())
 
 
-def show(checkpoint: _Checkpoint, image: _Number, *, data: _Folder = None, out: _Folder = None) -> None:
+def show(checkpoint: Checkpoint, image: _Number, *, data: Folder = None, out: Folder = None) -> None:
     """Draw what the layers see in one test image, and the answer, as features_NUMBER.png.
 
     Args:

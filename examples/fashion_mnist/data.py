@@ -13,7 +13,7 @@ from ..common.idx import read_idx
 from ..common.task import Shard
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-HOW_TO_GET_IT = "apt install dataset-fashion-mnist (Debian, Ubuntu), or --data DIR with its four IDX files"
+HOW_TO_GET_IT = "apt install dataset-fashion-mnist (Debian, Ubuntu), or name a folder with its four IDX files"
 # Fashion-MNIST is known by its 10,000 test labels, wherever it lies and however it is packed.
 FASHION_TEST_LABELS = "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9"
 FASHION, DIGITS = "Fashion-MNIST", "scikit-learn's digits"
@@ -101,7 +101,7 @@ def load(config: DataConfig) -> DataSet:
         name, (training, test) = DIGITS, _digits()
     else:
         folder = DEBIAN if config.data is None else config.data
-        name, (training, test) = str(folder), (_read_pair(folder, part) for part in ("train", "t10k"))
+        name, (training, test) = str(folder), (read_pair(folder, part) for part in ("train", "t10k"))
     if training.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
             f"{name}: training images are {training.images.shape[1:]}, test images {test.images.shape[1:]}"
@@ -117,7 +117,12 @@ def load(config: DataConfig) -> DataSet:
     return DataSet(name, classes, first, last, test)
 
 
-def _read_pair(folder: Path, part: str) -> Images:
+def read_pair(folder: Path, part: str) -> Images:
+    """Images and labels of one part, "train" or "t10k", of a folder of IDX files.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the two do not belong together.
+    """
     images, labels = _find(folder, f"{part}-images", 3), _find(folder, f"{part}-labels", 1)
     pair = Images(read_idx(images), read_idx(labels))
     for array, path, rank in (pair.images, images, 3), (pair.labels, labels, 1):

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from rich.table import Table
 
-from ..common.confusion import Metrics, count
+from ..common.confusion import Metrics, by_class, count
 from ..common.task import Track
 from .data import Images, to_input
 
@@ -78,17 +78,11 @@ class Results:
         return f"{self.classes[others.argmax()]} ({others.max()})" if others.any() else "none"
 
     def to_json(self) -> dict[str, Any]:
-        recall = (None if np.isnan(value) else float(value) for value in self.metrics.recall)
         return {
             "title": self.title,
             "step": self.step,
             "images": int(self.metrics.truth.sum()),
             "accuracy": self.metrics.accuracy,
-            "accuracy_of_class": dict(zip(self.classes, recall, strict=True)),
+            "accuracy_of_class": by_class(self.metrics.recall, self.classes),
             "confusion": self.metrics.matrix.tolist(),
         }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Results":
-        matrix = np.array(values["confusion"])
-        return cls(values["title"], values["step"], tuple(values["accuracy_of_class"]), Metrics(matrix))

@@ -57,7 +57,7 @@ def load(path: Path) -> Trained:
         ValueError: there is no checkpoint, or it is damaged.
     """
     folder = checkpoint.latest(path)
-    described: dict[str, Any] = checkpoint.read_config(folder)["task"]
+    described: dict[str, Any] = checkpoint.read_config(folder, "size", "classes")["task"]
     height, width = described["size"]
     classes = tuple(described["classes"])
 

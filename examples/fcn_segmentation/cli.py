@@ -10,10 +10,11 @@ import rich
 from tyro.conf import Positional, arg
 
 from ..common import figures, loop
-from ..common.cli import run
+from ..common.cli import Checkpoint, Folder, run
 from ..common.config import TrainConfig
 from ..common.files import write_atomically
 from ..common.progress import Display
+from ..common.run_folder import for_results
 from . import compare as comparing
 from . import evaluate as evaluation
 from . import figure, table
@@ -24,15 +25,13 @@ from .trained import load
 
 _DISPLAY = Display()
 
-_Checkpoint = Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
-_Folder = Annotated[Path | None, arg(metavar="DIR")]
 _Source = Annotated[str | None, arg(metavar="SOURCE")]
 
 
 def demo(
     *,
     data: _Source = None,
-    folder: _Folder = None,
+    folder: Folder = None,
     out: Path = Path("runs/fcn_segmentation_demo"),
     steps: int = TRAINING.steps,
 ) -> None:
@@ -69,9 +68,7 @@ def _train(task: Segmentation, config: TrainConfig) -> None:
     loop.train(task, config, _DISPLAY)
 
 
-def evaluate(
-    checkpoint: _Checkpoint, *, data: _Source = None, out: _Folder = None, pictures: int = 3
-) -> None:
+def evaluate(checkpoint: Checkpoint, *, data: _Source = None, out: Folder = None, pictures: int = 3) -> None:
     """Measure IoU on held-out pictures, all over and at boundaries: tables, results.json and two pictures.
 
     Args:
@@ -91,8 +88,7 @@ def evaluate(
     )
     title = f"{trained.network} after step {trained.step}, {found.name}"
     results = evaluation.Results(title, trained.step, trained.classes, found.note, scores)
-    out = out or (trained.run / f"evaluation_{Path(data).resolve().name}" if data else trained.run)
-    out.mkdir(parents=True, exist_ok=True)
+    out = for_results(trained.folder, data=data, out=out)
     write_atomically(out / "results.json", json.dumps(results.to_json(), indent=1) + "\n")
     figures.confusion_matrix(
         out / "confusion.png", scores.whole, trained.classes, title=found.name, what="pixels"
@@ -107,7 +103,7 @@ def evaluate(
 
 
 def segment(
-    checkpoint: _Checkpoint,
+    checkpoint: Checkpoint,
     source: Annotated[Positional[Path], arg(metavar="IN")],
     target: Annotated[Positional[Path], arg(metavar="OUT")],
     *,
@@ -137,7 +133,7 @@ def compare(
     second: Annotated[Positional[Path], arg(metavar="OTHER")],
     *,
     data: _Source = None,
-    out: _Folder = None,
+    out: Folder = None,
     picture: int = 0,
 ) -> None:
     """Measure two networks on the same held-out pictures at boundaries: a table, compare.json, boundary.png.
@@ -168,8 +164,7 @@ def compare(
         )
         for name, one in zip(names, networks, strict=True)
     }
-    out = out or networks[0].run
-    out.mkdir(parents=True, exist_ok=True)
+    out = for_results(networks[0].folder, data=None, out=out)
     write_atomically(out / "compare.json", json.dumps(comparing.to_json(scores, classes), indent=1) + "\n")
     predicted = {
         name: evaluation.predict(one.model, pair.image) for name, one in zip(names, networks, strict=True)

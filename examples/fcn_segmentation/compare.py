@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
+from ..common.confusion import Metrics, by_class
 from .evaluate import Scores
 from .trained import Trained
 
@@ -54,9 +54,8 @@ def table(scores: Mapping[str, Scores], *, title: str) -> Table:
 
 
 def to_json(scores: Mapping[str, Scores], classes: tuple[str, ...]) -> dict[str, Any]:
-    def numbers(metrics) -> dict[str, Any]:
-        iou = (None if np.isnan(value) else float(value) for value in metrics.iou)
-        return {"miou": metrics.mean_iou, "iou": dict(zip(classes, iou, strict=True))}
+    def numbers(metrics: Metrics) -> dict[str, Any]:
+        return {"miou": metrics.mean_iou, "iou": by_class(metrics.iou, classes)}
 
     return {
         name: {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..common.confusion import Metrics
+from ..common.confusion import Metrics, by_class
 from ..common.task import Track
 from .dataset import Pair, to_input
 from .metrics import Tally, only_boundary, summary
@@ -79,5 +79,4 @@ class Results:
         }
 
     def _numbers(self, metrics: Metrics) -> dict[str, Any]:
-        iou = (None if np.isnan(value) else float(value) for value in metrics.iou)
-        return {**summary(metrics), "iou": dict(zip(self.classes, iou, strict=True))}
+        return {**summary(metrics), "iou": by_class(metrics.iou, self.classes)}

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from ..common.figures import save
+from ..common.figures import busiest, save
 from . import colours
 from .dataset import IGNORE, Pair, to_input
 from .metrics import only_boundary, tally
@@ -120,13 +120,7 @@ def at_boundary(
 def _window(label: np.ndarray, side: int) -> tuple[slice, slice]:
     """The square with most boundary pixels; along a shorter side the whole picture."""
     busy = only_boundary(label, 1) != IGNORE
-    height, width = (min(side, length) for length in label.shape)
-    total = np.pad(busy, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    inside = (
-        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-    )
-    top, left = (int(i) for i in np.unravel_index(np.argmax(inside), inside.shape))
-    return slice(top, top + height), slice(left, left + width)
+    return busiest(busy, *(min(side, length) for length in label.shape))
 
 
 def _show(axis: Axes, pixels: np.ndarray) -> None:

@@ -62,7 +62,7 @@ def load(path: Path) -> Trained:
         ValueError: there is no checkpoint, or it is damaged.
     """
     folder = checkpoint.latest(path)
-    described: dict[str, Any] = checkpoint.read_config(folder)["task"]
+    described: dict[str, Any] = checkpoint.read_config(folder, "channels", "classes")["task"]
     values, classes, channels = described["network"], tuple(described["classes"]), described["channels"]
     network = ModelConfig(**{**values, "blocks": tuple(values["blocks"])})
     untrained = nnx.eval_shape(lambda: FCN(network, channels, len(classes), rngs=nnx.Rngs(0)))

@@ -9,9 +9,10 @@ import rich
 from tyro.conf import Positional, arg
 
 from ..common import history, loop
-from ..common.cli import run
+from ..common.cli import Checkpoint, Folder, run
 from ..common.config import TrainConfig
 from ..common.progress import Display
+from ..common.run_folder import for_results
 from . import data as photographs
 from . import evaluate as evaluation
 from . import figure
@@ -19,9 +20,6 @@ from . import upscale as upscaling
 from .train import DEMO, Enlargement
 
 _DISPLAY = Display()
-
-_Checkpoint = Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
-_Folder = Annotated[Path | None, arg(metavar="DIR")]
 
 
 def demo(*, out: Path = Path("runs/super_resolution_demo"), steps: int = DEMO.steps) -> None:
@@ -54,9 +52,7 @@ def _train(task: Enlargement, config: TrainConfig) -> None:
     figure.curve(config.out / "curve.png", records, title=str(task.network))
 
 
-def evaluate(
-    checkpoint: _Checkpoint, *, data: _Folder = None, out: _Folder = None, pictures: int = 2
-) -> None:
+def evaluate(checkpoint: Checkpoint, *, data: Folder = None, out: Folder = None, pictures: int = 2) -> None:
     """Measure PSNR and SSIM on Y against bicubic: a table, results.json and comparison.png.
 
     Args:
@@ -76,9 +72,7 @@ def evaluate(
         step=network.step,
         scores=evaluation.evaluate(photos, enlarger, track=_DISPLAY.track("evaluating")),
     )
-    run = network.folder.parent.parent
-    out = out or (run / f"evaluation_{data.resolve().name}" if data else run)
-    out.mkdir(parents=True, exist_ok=True)
+    out = for_results(network.folder, data=data, out=out)
     results.write(out / "results.json")
     shown = [photographs.read_pixels(path, **reading) for path in paths[:pictures]]
     figure.comparison(out / "comparison.png", shown, results.scores[: len(shown)], enlarger)
@@ -86,7 +80,7 @@ def evaluate(
 
 
 def upscale(
-    checkpoint: _Checkpoint,
+    checkpoint: Checkpoint,
     source: Annotated[Positional[Path], arg(metavar="IN")],
     target: Annotated[Positional[Path], arg(metavar="OUT")],
 ) -> None:

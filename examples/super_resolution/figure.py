@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..common.figures import save
+from ..common.figures import busiest, save
 from . import images
 from .evaluate import Score
 from .imresize import imresize
@@ -43,16 +43,17 @@ def _draw_photograph(
     scale = enlarger.config.scale
     low = imresize(photo, Fraction(1, scale))
     network = enlarge_picture(images.Picture(low), enlarger).pixels
-    size = min(low.shape[:2]) // 5
-    top, left = _most_detailed(low, size)
-    top, left, size = top * scale, left * scale, size * scale
-    columns = [
+    side = min(low.shape[:2]) // 5
+    # The strongest edges in the low-resolution picture: what a network has to work with.
+    rows, columns = busiest(np.hypot(*np.gradient(images.luma(low))), side, side)
+    top, left, size = rows.start * scale, columns.start * scale, side * scale
+    shown = [
         (low, f"low resolution, 1/{scale}"),
         (imresize(low, scale), f"bicubic  {score.bicubic_psnr:.2f} dB"),
         (network, f"{enlarger.config.model.upper()}  {score.network_psnr:.2f} dB  ({score.gain:+.2f})"),
         (photo, f"truth: {Path(score.name).stem}"),
     ]
-    for upper, lower, (pixels, title) in zip(whole, zoomed, columns, strict=True):
+    for upper, lower, (pixels, title) in zip(whole, zoomed, shown, strict=True):
         # Sizes are in pixels of the truth for all, so that the box is the same region everywhere.
         extent = (0, photo.shape[1], photo.shape[0], 0)
         for axis in (upper, lower):
@@ -65,15 +66,6 @@ def _draw_photograph(
         lower.set(xlim=(left, left + size), ylim=(top + size, top))
         for spine in lower.spines.values():
             spine.set(color=_BOX, linewidth=2)
-
-
-def _most_detailed(low: np.ndarray, size: int) -> tuple[int, int]:
-    """The square with the strongest edges in the low-resolution picture: what a network has to work with."""
-    edges = np.hypot(*np.gradient(images.luma(low)))
-    total = np.pad(edges, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    inside = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
-    top, left = np.unravel_index(np.argmax(inside), inside.shape)
-    return int(top), int(left)
 
 
 def curve(path: Path, records: Sequence[dict[str, Any]], *, title: str) -> None:

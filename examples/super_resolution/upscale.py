@@ -67,7 +67,7 @@ def load(path: Path) -> Network:
         ValueError: there is none, or it is damaged.
     """
     folder = latest(path)
-    config = read_config(folder)
+    config = read_config(folder, "network", "held_out", "error")
     values, dtype = config["task"]["network"], jnp.dtype(config["training"]["precision"])
     network = ModelConfig(**{**values, "features": tuple(values["features"])})
     untrained = nnx.eval_shape(lambda: SuperResolution(network, dtype=dtype, rngs=nnx.Rngs(0)))

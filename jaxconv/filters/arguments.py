@@ -37,6 +37,11 @@ def real_image(x: Any, name: str, *, selects: bool = False) -> jax.Array:
     return x
 
 
+def single(dtype: Any) -> Any:
+    """The dtype, or float32 in the place of half precision."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
 def filtered_axes(axes: Any, ndim: int) -> tuple[int, ...]:
     """The axes that a filter runs along, as non-negative integers in the caller's order."""
     if axes is None:
@@ -50,7 +55,7 @@ def filtered_axes(axes: Any, ndim: int) -> tuple[int, ...]:
                 "Name its spatial axes, as axes=(0, 1), or leave axes out to filter along all."
             )
         return tuple(range(1, ndim - 1) if axes == "channels_last" else range(2, ndim))
-    given = (axes,) if is_int(axes) else tuple(axes)
+    given = (axes,) if is_int(axes) or not hasattr(axes, "__iter__") else tuple(axes)
     found = tuple(to_int(a, "axes") for a in given)
     if not found or any(not -ndim <= a < ndim for a in found):
         raise ValueError(f"axes={axes!r} must be axes of x, from {-ndim} to {ndim - 1}, at least one.")

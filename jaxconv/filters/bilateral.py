@@ -101,7 +101,7 @@ def _weighted_mean(
     loop: bool,
 ) -> jax.Array:
     """Of the image and the extended image."""
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = arguments.single(x.dtype)
     centre, outer = x.astype(dtype), lax.optimization_barrier(outer.astype(dtype))
     near, alike = (-0.5 / s.astype(dtype) ** 2 for s in (sigma_spatial, sigma_color))
     middle = np.array(radii)

@@ -179,7 +179,9 @@ def _differences(
     parts = [slide(outer, _stencil(found, a, across, normalize), found, algorithm=algorithm) for a in wanted]
     if len(parts) == 1:
         return parts[0]
-    return _root(functools.reduce(jnp.add, [p * p for p in parts]) / len(parts))
+    # In half precision, squares of 256 are infinite and those of 1e-4 zero.
+    wide = [p.astype(arguments.single(x.dtype)) for p in parts]
+    return _root(functools.reduce(jnp.add, [p * p for p in wide]) / len(parts)).astype(x.dtype)
 
 
 def _stencil(axes: tuple[int, ...], along: int, across: tuple[float, ...], normalize: bool) -> Any:

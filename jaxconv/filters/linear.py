@@ -170,7 +170,7 @@ def _parts(kernel: Any, dtype: Any, separable: bool | None) -> list[Factor]:
     # Half precision is summed in single.
     eps = min(float(jnp.finfo(dtype).eps), float(np.finfo(np.float32).eps))
     wide = kernel.astype(np.result_type(kernel.dtype, np.float64))
-    parts = factors(wide, eps)
+    parts = factors(wide, eps) if np.isfinite(wide).all() else whole
     if separable and len(parts) == 1:
         raise ValueError(
             f"separable=True, but no axis of the kernel of shape {kernel.shape} splits off to within "

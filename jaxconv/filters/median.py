@@ -42,7 +42,8 @@ def median(
 ) -> jax.Array:
     """Replaces each position by the median of a window, which takes away specks and leaves edges.
 
-    Of an even number n of values it is the larger of the middle two, sorted[n // 2], as in SciPy. The
+    Of an even number n of values it is the larger of the middle two, sorted[n // 2], as in SciPy; of a window
+    with a NaN it is not defined, as there. The
     gradient goes to the position that the value came from, in equal parts where several have the same value.
 
     Args:
@@ -117,9 +118,10 @@ def _median_jvp(axes, positions, shape, primals, tangents):
         same = value == y
         return total[0] + jnp.where(same, change, 0), total[1] + same
 
-    zero = jnp.zeros_like(y)
+    # In half precision, 256 and one more are 256.
+    zero = jnp.zeros(y.shape, arguments.single(y.dtype))
     change, count = fold(add, (zero, zero), (outer, rate), axes, positions, shape, loop=True)
-    return y, change / count
+    return y, (change / count).astype(y.dtype)
 
 
 def _forgetful(values: list[jax.Array]) -> jax.Array:

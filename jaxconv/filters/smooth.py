@@ -16,12 +16,10 @@ from . import arguments
 from .apply import along, slide
 from .arguments import Axes, Mode, Modes, Number
 from .borders import extended
-from .taps import gaussian_taps, reach
+from .taps import IMPULSE, gaussian_taps, reach
 
 # From this size on, a window is summed in steps.
 _STEPS = 24
-# SciPy's: narrower Gaussians are taken for impulses.
-_IMPULSE = 1e-15
 
 
 def gaussian(
@@ -96,7 +94,7 @@ def _gaussian(
         sigma = arguments.concrete(sigma, "sigma", "")
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma={sigma} must be finite and not negative.")
-        if sigma <= _IMPULSE:
+        if sigma <= IMPULSE:
             return x
     taps = gaussian_taps(sigma, order, reach(sigma, truncate, radius))
     return along(x, taps, axis, mode, cval, algorithm=algorithm)
@@ -148,10 +146,11 @@ def box(
     pairs, modes = arguments.reaches(window, origin), arguments.modes(mode, len(found))
     if x.size == 0:
         return x
+    y = x.astype(arguments.single(x.dtype))  # the largest float16 is 65504, and a sum soon beyond it
     for axis, n, pair, m in zip(found, window, pairs, modes, strict=True):
         if n > 1:
-            x = _window_sum(extended(x, [axis], [pair], [m], cval), n, axis, algorithm) / n
-    return x
+            y = _window_sum(extended(y, [axis], [pair], [m], cval), n, axis, algorithm) / n
+    return y.astype(x.dtype)
 
 
 def _window_sum(

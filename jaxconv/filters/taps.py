@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,24 +10,36 @@ import numpy as np
 
 from .arguments import Number, concrete, is_traced, non_negative
 
+# SciPy's: narrower Gaussians are taken for impulses.
+IMPULSE = 1e-15
+
 
 def reach(sigma: Number, truncate: float, radius: int | None) -> int:
     """Taps on each side: radius if given, else truncate standard deviations, rounded."""
     if radius is not None:
         return non_negative(radius, "radius")
-    return int(truncate * concrete(sigma, "sigma", "or give radius=, the taps on each side") + 0.5)
+    hint = "or give radius=, the taps on each side"
+    sigma, truncate = concrete(sigma, "sigma", hint), concrete(truncate, "truncate", hint)
+    if not 0 <= truncate < math.inf:
+        raise ValueError(f"truncate={truncate} must be finite and not negative, in standard deviations.")
+    return int(truncate * sigma + 0.5)
 
 
 def gaussian_taps(sigma: Number, order: int, radius: int) -> Any:
     """Taps, for a correlation, of the `order`-th derivative of a Gaussian that was normalised to sum 1.
 
-    The n-th derivative is q_n(t) exp(-t² / 2σ²) with q_0 = 1 and q_(n+1) = q_n' - q_n t / σ².
+    The n-th derivative is q_n(t) exp(-t² / 2σ²) with q_0 = 1 and q_(n+1) = q_n' - q_n t / σ². Where a traced
+    sigma turns out to be 0, the taps leave the image alone.
     """
-    traced = is_traced(sigma)
-    if not traced:
-        sigma = concrete(sigma, "sigma", "")
-    exp: Any = jnp.exp if traced else np.exp
     t = np.arange(-radius, radius + 1)
+    if not is_traced(sigma):
+        return _taps(concrete(sigma, "sigma", ""), order, t, np.exp)
+    sigma = jnp.asarray(sigma, jnp.promote_types(jnp.result_type(sigma), jnp.float32))
+    still = jnp.abs(sigma) <= IMPULSE
+    return jnp.where(still, t == 0, _taps(jnp.where(still, 1, sigma), order, t, jnp.exp))
+
+
+def _taps(sigma: Any, order: int, t: np.ndarray, exp: Any) -> Any:
     bell = exp(-0.5 / sigma**2 * t**2)
     q: list[Any] = [1.0]  # coefficients of the powers of t
     for _ in range(order):

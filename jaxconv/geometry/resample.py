@@ -16,6 +16,8 @@ import struct
 from fractions import Fraction
 from typing import Literal
 
+from .pool import Parts
+
 Method = Literal["nearest", "nearest-exact", "linear", "cubic", "area", "lanczos3", "lanczos5"]
 Border = Literal["replicate", "renormalize", "symmetric"]
 Rounding = Literal["floor", "ceil"]
@@ -111,9 +113,8 @@ class Resample:
 
     def windows(self) -> tuple[tuple[int, int], ...]:
         """Start and end of the pixels that each output of "area" averages."""
-        return tuple(
-            (o * self.size // self.out, -(-(o + 1) * self.size // self.out)) for o in range(self.out)
-        )
+        parts = Parts(self.size, self.out)
+        return tuple(zip(parts.starts, parts.stops, strict=True))
 
 
 def resized(size: int, scale: Scale, rounding: Rounding) -> int:

@@ -96,7 +96,7 @@ def effective_receptive_field(
 
     Raises:
       ValueError: if `fn` has several results or none that depends on the input, the position is none of the
-        result, or the input is not floating.
+        result, the input is not floating, or there are no samples.
 
     References:
       Luo, Li, Urtasun, Zemel: Understanding the effective receptive field in deep convolutional neural
@@ -110,6 +110,8 @@ def effective_receptive_field(
       >>> (found.magnitude * 16).round(2).tolist(), found.box
       ([0.0, 0.0, 1.0, 4.0, 6.0, 4.0, 1.0, 0.0, 0.0], (range(2, 7),))
     """
+    if samples < 1:
+        raise ValueError(f"samples={samples} must be at least 1.")
     graph = traced(fn, args, kwargs, simple=True)
     x = graph.data(wrt)
     fields = Fields(graph, x).of(graph.outputs[0]) if len(graph.outputs) == 1 else None

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .nodes import Node, Value
+from .nodes import Node, Value, bind
 
 _MOST = 2**22  # elements; larger ones are not looked at
 
@@ -51,10 +51,7 @@ def _computed(value: Value, nodes: list[Node]) -> np.ndarray:
         found: dict[Value, Any] = {}
         for node in nodes:
             operands = [found.get(v, v.data) for v in node.operands]
-            results = node.equation.primitive.bind(*operands, **node.params)
-            found |= zip(
-                node.results, results if node.equation.primitive.multiple_results else [results], strict=True
-            )
+            found |= zip(node.results, bind(node.equation, operands), strict=True)
         return found[value] if nodes else value.data
 
     # Compiled by hand, it runs here and now even while another function is traced.

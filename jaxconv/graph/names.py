@@ -87,7 +87,7 @@ def closed_over(fn: Callable[..., Any]) -> dict[int, str]:
     found |= _leaves(getattr(fn, "__self__", None))
     try:
         variables = inspect.getclosurevars(fn)
-    except TypeError:
+    except (TypeError, ValueError):  # no function; a variable that has no value yet
         return found | _leaves(fn)
     for name, value in (*variables.globals.items(), *variables.nonlocals.items()):
         if not inspect.ismodule(value):

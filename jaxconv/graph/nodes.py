@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ..geometry import ConvSpec, Slot, Taps
@@ -243,3 +243,11 @@ class Graph:
             for body in node.bodies:
                 lines += [f"  {line}" for line in str(body).splitlines()]
         return "\n".join(lines)
+
+
+def bind(equation: Any, operands: Sequence[Any], params: Mapping[str, Any] | None = None) -> Sequence[Any]:
+    """The results of an equation's primitive, with the equation's parameters or others."""
+    primitive = equation.primitive
+    options = primitive.get_bind_params(dict(equation.params if params is None else params))
+    results = primitive.bind(*operands, **options)
+    return results if primitive.multiple_results else [results]

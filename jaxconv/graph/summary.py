@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..geometry import Axis
 from ..planner import default_platform
 from .costs import algorithm, traffic, work
 from .field import Fields, ReceptiveField
@@ -15,7 +16,12 @@ from .table import Table
 from .trace import trace
 
 _SLOTS = {"forward": "conv", "input_grad": "conv transpose", "weight_grad": "weight gradient"}
-_POOLS = {"reduce_window_max": "max pool", "reduce_window_min": "min pool", "reduce_window_sum": "sum pool"}
+_POOLS = {
+    "reduce_window_max": "max pool",
+    "reduce_window_min": "min pool",
+    "reduce_window_sum": "sum pool",
+    "pool_pick": "sum pool",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,15 +257,15 @@ def _data(node: Node, fields: Fields) -> Value:
 
 
 def _kernel(node: Node) -> str:
-    if node.conv is not None:
-        axes = node.conv.spec.axes
+    axes = node.params.get("windows", ()) if node.conv is None else node.conv.spec.axes
+    if axes and all(isinstance(a, Axis) for a in axes):  # those of an adaptive pool are of many sizes
         values = {
             "s": [a.stride for a in axes],
             "d": [a.dilation for a in axes],
-            "g": [node.conv.spec.groups],
+            "g": [1 if node.conv is None else node.conv.spec.groups],
         }
         return " ".join([times(a.kernel for a in axes), *_not_one(values)])
-    if node.op == "window":
+    if "window_dimensions" in node.params:
         taken = [w.operand_dim for w in node.windows]
         p = node.params
         values = {"s": [p["window_strides"][d] for d in taken], "d": [p["window_dilation"][d] for d in taken]}

@@ -180,6 +180,7 @@ class _Builder:
             start = len(self.nodes)
             results = self.run(called.jaxpr, called.consts, operands, place)
             if equation.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+                results = self._copied(results, equation, operands, outer)
                 call = Call(equation, tuple(operands), tuple(results), start, len(self.nodes))
                 self.calls.append(call)
             return results
@@ -207,6 +208,18 @@ class _Builder:
             node.bodies = (self._body(called, operands, place),)
         self.nodes.append(node)
         return node.results
+
+    def _copied(
+        self, results: Sequence[Value], equation: Any, operands: Sequence[Value], outer: Place
+    ) -> list[Value]:
+        """Results that are values of their own: what hands on its operand may not hand back its cotangent."""
+        found: list[Value] = []
+        for value in results:
+            if value.kind != "result" or value in operands or value in found:
+                [copy] = jax.make_jaxpr(jnp.copy)(jax.ShapeDtypeStruct(value.shape, value.dtype)).eqns
+                [value] = self._add(copy.replace(source_info=equation.source_info), [value], outer)
+            found.append(value)
+        return found
 
     def _body(self, closed: Any, outers: Sequence[Value], place: Place) -> Graph:
         inner = _Builder(self.names, self.constants, self.kept, self.simple)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._layers import EQUINOX, FLAX, FLAX_TRANSPOSED, OTHER, Layer
-from ._layout import TABLE, convert, regroup
+from ._layout import TABLE, convert, fold, regroup
 
 
 class Misfit(Exception):
@@ -89,9 +89,7 @@ def _kernel(array: np.ndarray, kind: str, source: str, target: str, wanted: tupl
     if kind == "conv" and array.ndim == 2 and windowed:  # a dense layer, where ours convolves
         array = array.reshape(_stored(wanted, kind, target, source))
     if kind == "depthwise":  # ours folds its last two axes into one
-        array = convert(array, kind, source=source)
-        *window, channels, multiplier = array.shape
-        return array.reshape(*window, 1, channels * multiplier)
+        return fold(convert(array, kind, source=source))
     if kind == "conv" and array.ndim > 2 and not windowed:
         return convert(array, kind, source=source, target=target).reshape(wanted)
     array = convert(array, kind, source=source, target=target)

@@ -24,6 +24,14 @@ Turn = Callable[[np.ndarray, str], tuple[np.ndarray, str]]
 _CONVS = ("conv", "conv_transpose")
 
 
+def check_names(layers: Sequence[Layer], flatten: Flatten, unflatten: Flatten) -> None:
+    """Refuses names that are no dense layers of the source."""
+    for option, given in (("flatten", flatten), ("unflatten", unflatten)):
+        dense = [layer.path for layer in layers if "linear" in layer.kinds]
+        if unknown := [path for path in given if path not in dense] if isinstance(given, Mapping) else []:
+            raise ValueError(f"{option} names {unknown}; the source's dense layers are {dense or 'none'}.")
+
+
 def orders(
     matching: Matching, flatten: Flatten, unflatten: Flatten, *, back: bool = False
 ) -> dict[int, list[Turn]]:
@@ -44,33 +52,50 @@ def orders(
     for i, pair in enumerate(pairs):
         if pair.kind != "linear" or pair.source.library not in (TORCH, EQUINOX):
             continue
-        if flatten is None and not matching.ordered and any(p.kind in _CONVS for p in pairs):
-            raise ValueError(
-                f"whether {pair.source.path} takes flattened maps cannot be seen, because neither the source "
-                "nor the model keeps the order of layers: give "
-                f"flatten={{{pair.source.path!r}: (C, H, W)}} or False."
-            )
         inputs, outputs = pair.target.leaves["kernel"].shape
-        before = _neighbour(pairs[i - 1 :: -1] if i else [])
-        after = _neighbour(pairs[i + 1 :])
-        if before is not None and (shape := _shape(flatten, "flatten", pair, inputs, _channels(before)[1])):
+        before = after = None
+        if matching.ordered:
+            before, after = _channels_at(pairs[:i][::-1], 1, inputs), _channels_at(pairs[i + 1 :], 0, outputs)
+        elif convs := [p.target for p in pairs if p.kind in _CONVS]:
+            _check_told(pair, convs, flatten, unflatten)
+        if shape := _shape(flatten, "flatten", pair, inputs, before):
             turns.setdefault(id(pair.target), []).append(_turn(0, shape, back))
-        if after is not None and (
-            shape := _shape(unflatten, "unflatten", pair, outputs, _channels(after)[0])
-        ):
+        if shape := _shape(unflatten, "unflatten", pair, outputs, after):
             turns.setdefault(id(pair.target), []).append(_turn(-1, shape, back))
             for norm in _norms_after(pairs[i + 1 :], outputs):
                 turns.setdefault(id(norm), []).append(_turn(-1, shape, back))
     return turns
 
 
-def _neighbour(pairs: Sequence[Pair]) -> Layer | None:
-    """The nearest convolution with no other dense layer before it."""
+def _check_told(pair: Pair, convs: Sequence[Layer], flatten: Flatten, unflatten: Flatten) -> None:
+    """Where no order says which layers are neighbours, the dense ones that maps are next to are named."""
+    path, (_, outputs) = pair.source.path, pair.target.leaves["kernel"].shape
+    taken = [_channels(layer)[0] for layer in convs]
+    gives = any(n > 1 and outputs % n == 0 and outputs != n for n in taken)
+    for option, given, verb in (("flatten", flatten, "takes"), ("unflatten", unflatten, "gives")):
+        told = given is False or isinstance(given, Mapping)
+        if not told and (option == "flatten" or given is not None or gives):
+            raise ValueError(
+                f"whether {path} {verb} flattened maps cannot be seen, because neither the source nor the "
+                f"model keeps the order of layers: give {option}={{{path!r}: (C, H, W)}} or False."
+            )
+
+
+def _channels_at(pairs: Sequence[Pair], side: int, features: int) -> int | None:
+    """The channels of the nearest convolution, to which these features may belong.
+
+    A dense layer between that takes or gives as many is the neighbour. One that does not is another head of
+    the same maps, as the mean and the variance of an autoencoder; behind it only whole maps are believed.
+    """
+    heads = False
     for pair in pairs:
         if pair.kind in _CONVS:
-            return pair.target
+            channels = _channels(pair.target)[side]
+            return None if heads and features % channels else channels
         if pair.kind == "linear":
-            return None
+            if pair.target.leaves["kernel"].shape[side] == features:
+                return None
+            heads = True
     return None
 
 
@@ -92,11 +117,17 @@ def _channels(layer: Layer) -> tuple[int, int]:
     return b, layer.leaves["bias"].shape[0] if "bias" in layer.leaves else a
 
 
-def _shape(given: Flatten, option: str, pair: Pair, features: int, channels: int) -> tuple[int, int] | None:
-    """(channels, positions) of the maps at a dense layer, or None if there is nothing to reorder."""
+def _shape(
+    given: Flatten, option: str, pair: Pair, features: int, channels: int | None
+) -> tuple[int, int] | None:
+    """(channels, positions) of the maps at a dense layer, or None if there is nothing to reorder.
+
+    `channels` are the convolution's next to it, None if there is none; a layer that is named needs none.
+    """
     path = pair.source.path
+    named = isinstance(given, Mapping) and given.get(path) is not None
     told = given.get(path) if isinstance(given, Mapping) else given
-    if told is False or (told is None and features == channels):
+    if told is False or (told is None and features == channels) or (channels is None and not named):
         return None
     if told is None or told is True:
         positions = features // channels if channels and features % channels == 0 else None

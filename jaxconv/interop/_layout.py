@@ -106,6 +106,12 @@ def regroup(kernel: Array, groups: int) -> Array:
     return kernel.reshape(*window, out // groups, groups * inputs)
 
 
+def fold(kernel: Array) -> Array:
+    """A depthwise kernel as that of a convolution with as many groups: (*k, in, m) -> (*k, 1, in·m)."""
+    *window, channels, multiplier = kernel.shape
+    return kernel.reshape(*window, 1, channels * multiplier)
+
+
 def channels_last(array: Array, axis: int, channels: int) -> Array:
     """An axis that lists flattened maps (channels, *spatial), in the order (*spatial, channels).
 

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from ._convert import converted, described
-from ._flatten import Flatten, orders
+from ._flatten import Flatten, check_names, orders
 from ._layers import TORCH, WORDS, Layer, Leaf, in_order
 from ._layout import TABLE, convert
 from ._match import Matching, Pair, Rename, match
@@ -61,6 +61,7 @@ def load_layers(
     Raises:
       ValueError: for layers that do not match, all of them listed; the model is unchanged then.
     """
+    check_names(sources, flatten, unflatten)
     known = in_order(sources) if ordered is None else ordered
     matching = _matched(sources, model, rename, known)
     _refuse(matching, strict, "load")
@@ -84,6 +85,7 @@ def export_layers(
     model: Any, like: Sequence[Layer], *, rename: Rename | None, flatten: Flatten, unflatten: Flatten
 ) -> dict[str, np.ndarray]:
     """The model's arrays under the names, in the layouts and dtypes of `like`."""
+    check_names(like, flatten, unflatten)
     matching = _matched(like, model, rename, in_order(like))
     _refuse(matching, True, "export")
     turned = orders(matching, flatten, unflatten, back=True)

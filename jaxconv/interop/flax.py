@@ -21,6 +21,7 @@ from flax import nnx
 
 from ..geometry.padding import Padding, pairs
 from ._files import restored
+from ._layers import FLAX, FLAX_TRANSPOSED
 from ._layout import Array, convert, convert_bias
 from ._load import Report, load_layers
 from ._match import Rename
@@ -47,7 +48,7 @@ def conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
       >>> conv_kernel(np.array([[[1.0, 2.0]]])).tolist()
       [[[1.0, 2.0]]]
     """
-    return convert(kernel, "conv", source="flax", shape=shape)
+    return convert(kernel, "conv", source=FLAX, shape=shape)
 
 
 def to_conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -58,7 +59,7 @@ def to_conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Arra
       >>> to_conv_kernel(np.zeros((3, 5, 2, 4)), shape=(3, 5, 2, 4)).shape
       (3, 5, 2, 4)
     """
-    return convert(kernel, "conv", target="flax", shape=shape)
+    return convert(kernel, "conv", target=FLAX, shape=shape)
 
 
 def conv_transpose_kernel(
@@ -119,7 +120,7 @@ def bias(array: Array, *, shape: Sequence[int] | None = None) -> Array:
       >>> bias(np.array([0.5, -1.5]), shape=(2,)).tolist()
       [0.5, -1.5]
     """
-    return convert_bias(array, source="flax", shape=shape)
+    return convert_bias(array, source=FLAX, shape=shape)
 
 
 def conv_transpose_padding(
@@ -248,4 +249,4 @@ def _cropped(padding: str, total: int) -> int:
 
 
 def _stored(transpose_kernel: bool) -> str:
-    return "flax with transpose_kernel=True" if transpose_kernel else "flax"
+    return FLAX_TRANSPOSED if transpose_kernel else FLAX

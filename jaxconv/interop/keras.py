@@ -18,12 +18,11 @@ from typing import Any
 from ..geometry.axis import Axis
 from ..geometry.padding import is_int, per_axis
 from ._keras_files import layers_of_source
-from ._layout import Array, convert, convert_bias
+from ._layers import KERAS
+from ._layout import Array, convert, convert_bias, fold
 from ._load import Report, load_layers
 from ._match import Rename
 from ._padding import Ints, Pairs, crop, window_axes
-
-_KERAS = "keras/tensorflow"
 
 
 def conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -45,7 +44,7 @@ def conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
       >>> conv_kernel(np.array([[[1.0, 2.0]]])).tolist()
       [[[1.0, 2.0]]]
     """
-    return convert(kernel, "conv", source=_KERAS, shape=shape)
+    return convert(kernel, "conv", source=KERAS, shape=shape)
 
 
 def to_conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -56,7 +55,7 @@ def to_conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Arra
       >>> to_conv_kernel(np.zeros((3, 5, 2, 4)), shape=(3, 5, 2, 4)).shape
       (3, 5, 2, 4)
     """
-    return convert(kernel, "conv", target=_KERAS, shape=shape)
+    return convert(kernel, "conv", target=KERAS, shape=shape)
 
 
 def conv_transpose_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -69,7 +68,7 @@ def conv_transpose_kernel(kernel: Array, *, shape: Sequence[int] | None = None) 
       >>> conv_transpose_kernel(np.zeros((3, 5, 2, 4)), shape=(3, 5, 2, 4)).shape
       (3, 5, 2, 4)
     """
-    return convert(kernel, "conv_transpose", source=_KERAS, shape=shape)
+    return convert(kernel, "conv_transpose", source=KERAS, shape=shape)
 
 
 def to_conv_transpose_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -80,7 +79,7 @@ def to_conv_transpose_kernel(kernel: Array, *, shape: Sequence[int] | None = Non
       >>> to_conv_transpose_kernel(np.zeros((3, 5, 2, 4))).shape
       (3, 5, 2, 4)
     """
-    return convert(kernel, "conv_transpose", target=_KERAS, shape=shape)
+    return convert(kernel, "conv_transpose", target=KERAS, shape=shape)
 
 
 def depthwise_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -104,9 +103,7 @@ def depthwise_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Ar
       >>> depthwise_kernel(kernel).tolist()
       [[[1, 2, 3, 4, 5, 6]]]
     """
-    kernel = convert(kernel, "depthwise", source=_KERAS)
-    *window, channels, multiplier = kernel.shape
-    return convert(kernel.reshape(*window, 1, channels * multiplier), "conv", shape=shape)
+    return convert(fold(convert(kernel, "depthwise", source=KERAS)), "conv", shape=shape)
 
 
 def to_depthwise_kernel(
@@ -143,7 +140,7 @@ def to_depthwise_kernel(
             f"depth_multiplier={depth_multiplier!r} must divide the kernel's {out} output channels as an int."
         )
     kernel = kernel.reshape(*window, out // depth_multiplier, depth_multiplier)
-    return convert(kernel, "depthwise", target=_KERAS, shape=shape)
+    return convert(kernel, "depthwise", target=KERAS, shape=shape)
 
 
 def separable_kernels(depthwise: Array, pointwise: Array) -> tuple[Array, Array]:
@@ -225,7 +222,7 @@ def bias(array: Array, *, shape: Sequence[int] | None = None) -> Array:
       >>> bias(np.array([0.5, -1.5]), shape=(2,)).tolist()
       [0.5, -1.5]
     """
-    return convert_bias(array, source=_KERAS, shape=shape)
+    return convert_bias(array, source=KERAS, shape=shape)
 
 
 def conv_transpose_padding(

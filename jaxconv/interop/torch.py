@@ -49,7 +49,7 @@ def conv_kernel(weight: Array, *, shape: Sequence[int] | None = None) -> Array:
       >>> kernel.shape, int(kernel[1, 2, 3]), int(weight[3, 2, 1])
       ((2, 3, 4), 23, 23)
     """
-    return convert(weight, "conv", source="torch/onnx", shape=shape)
+    return convert(weight, "conv", source=TORCH, shape=shape)
 
 
 def to_conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -70,7 +70,7 @@ def to_conv_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Arra
       >>> to_conv_kernel(np.zeros((5, 2, 3, 4))).shape
       (4, 3, 5, 2)
     """
-    return convert(kernel, "conv", target="torch/onnx", shape=shape)
+    return convert(kernel, "conv", target=TORCH, shape=shape)
 
 
 def conv_transpose_kernel(weight: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -94,7 +94,7 @@ def conv_transpose_kernel(weight: Array, *, shape: Sequence[int] | None = None) 
       >>> conv_transpose_kernel(weight)[0, 1].tolist() == weight[:, 1, 0].tolist() == [2, 8, 14, 20]
       True
     """
-    return convert(weight, "conv_transpose", source="torch/onnx", shape=shape)
+    return convert(weight, "conv_transpose", source=TORCH, shape=shape)
 
 
 def to_conv_transpose_kernel(kernel: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -115,7 +115,7 @@ def to_conv_transpose_kernel(kernel: Array, *, shape: Sequence[int] | None = Non
       >>> to_conv_transpose_kernel(np.zeros((5, 2, 3, 4))).shape
       (4, 3, 5, 2)
     """
-    return convert(kernel, "conv_transpose", target="torch/onnx", shape=shape)
+    return convert(kernel, "conv_transpose", target=TORCH, shape=shape)
 
 
 def bias(array: Array, *, shape: Sequence[int] | None = None) -> Array:
@@ -136,7 +136,7 @@ def bias(array: Array, *, shape: Sequence[int] | None = None) -> Array:
       >>> bias(np.array([0.5, -1.5]), shape=(2,)).tolist()
       [0.5, -1.5]
     """
-    return convert_bias(array, source="torch/onnx", shape=shape)
+    return convert_bias(array, source=TORCH, shape=shape)
 
 
 def load(

@@ -5,6 +5,7 @@ from . import (
     direct,
     fft,
     im2col,
+    merged_groups,
     overlap_add,
     per_group,
     shifted_matmul,
@@ -36,5 +37,6 @@ _ALGORITHMS = (
     fft,
     space_to_batch,
     per_group,
+    merged_groups,
 )
 REGISTRY: dict[str, Lowering] = {algorithm.LOWERING.name: algorithm.LOWERING for algorithm in _ALGORITHMS}

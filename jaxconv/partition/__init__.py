@@ -1,8 +1,9 @@
 """The same function over pieces: tiles in space, streams in time, shards on devices.
 
-`regions.py` says which positions each operation needs, `local.py` evaluates one on pieces. On devices, where
-one program runs on all of them, `halo.py` exchanges what neighbours hold, and the rules of `shard_*.py` say
-how results are divided. In time, `stream_*.py` keep what later chunks need.
+`regions.py` says which positions each operation needs, and `operation.py` how it is applied to a piece. Each
+of the three has an evaluator, as they know different things when a program is made: a tile all positions
+(`local.py`), a stream the phase in a period (`stream_*.py`), a device what it has in common with the others,
+which hold the rest (`halo.py`, `shard_*.py`).
 """
 
 from .shard import Exchanges as Exchanges

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .along import along, padded
+
 AxisName = str | tuple[str, ...]
 
 
@@ -169,16 +171,12 @@ def owned(split: Split, dim: int, ndim: int) -> jax.Array:
     lines = np.add.outer(np.arange(split.devices) * split.step, np.arange(split.length)) + split.start
     owner = np.clip((lines - split.start) // split.step, 0, split.devices - 1)
     ours = (owner == np.arange(split.devices)[:, None]) & (lines >= 0) & (lines < split.size)
-    return _shaped(jnp.asarray(ours)[lax.axis_index(split.axis)], dim, ndim)
+    return along(jnp.asarray(ours)[lax.axis_index(split.axis)], dim, ndim)
 
 
 def _along(split: Split, dim: int, ndim: int, test: Any) -> jax.Array:
     place = split.start + split.step * lax.axis_index(split.axis) + jnp.arange(split.length)
-    return _shaped(test(place), dim, ndim)
-
-
-def _shaped(line: jax.Array, dim: int, ndim: int) -> jax.Array:
-    return line.reshape([-1 if d == dim else 1 for d in range(ndim)])
+    return along(test(place), dim, ndim)
 
 
 def _nearest(source: Split, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,10 +222,7 @@ def _cut(x: jax.Array, dim: int, first: int, count: int) -> jax.Array:
     """`count` rows from `first` on, with zeros where there are none."""
     before, after = max(-first, 0), max(first + count - x.shape[dim], 0)
     x = lax.slice_in_dim(x, max(first, 0), min(first + count, x.shape[dim]), axis=dim)
-    if not before and not after:
-        return x
-    config = [(before, after, 0) if d == dim else (0, 0, 0) for d in range(x.ndim)]
-    return lax.pad(x, jnp.zeros((), x.dtype), config)
+    return padded(x, dim, before, after)
 
 
 def _zeros_like(x: jax.Array, dim: int, count: int) -> jax.Array:

@@ -7,7 +7,8 @@ lacks gets the operation's own neutral value (zero, minus infinity, what `pad` p
 ends where the array does meets the border as the whole array would.
 
 All of it is static: only shapes and relative positions decide the program. But for rows of resizes and for
-what counts positions (`iota`), pieces that are moved by whole periods have the same program.
+what counts positions (`iota`), pieces that are moved by whole periods have the same program. Streams and
+devices, where positions are known when the program runs, have evaluators of their own (see `operation.py`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..geometry import Axis, ConvSpec
+from ..geometry import Axis
 from ..graph.nodes import Node
-from ..ops.primitives import bind
 from ..ops.resample import summed
 from ..ops.resample_weights import taps
+from . import operation
 from .regions import Interval, Region, links, needed
 
 
@@ -81,13 +82,7 @@ def neutral(node: Node, pieces: Sequence[Piece | None], operand: int = 0) -> Any
         value = pieces[len(pieces) // 2 + operand if node.op == "window" else 1]
         assert value is not None  # a scalar is never partitioned
         return value.array
-    dtype = node.operands[operand].dtype
-    floating = jnp.issubdtype(dtype, jnp.floating)
-    if node.name == "reduce_window_max":
-        return -np.inf if floating else jnp.iinfo(dtype).min
-    if node.name == "reduce_window_min":
-        return np.inf if floating else jnp.iinfo(dtype).max
-    return 0
+    return operation.neutral(node)
 
 
 class _Call(NamedTuple):
@@ -108,16 +103,16 @@ class _Call(NamedTuple):
         interval = (self.regions[0] or ())[operand_dim]
         return 0 if interval is None else interval[0]
 
-    def axis(self, axis: Axis, operand_dim: int, result_dim: int) -> Axis:
-        """The axis from what is needed to what is wanted: o * stride + k * dilation - lo = i * base."""
-        interval = self.wanted[result_dim]
-        if interval is None:
-            return axis
-        size, out = self.arrays[0].shape[operand_dim], interval[1] - interval[0]
-        lo = axis.lo + self.start(operand_dim) * axis.base - interval[0] * axis.stride
-        bare = Axis(size, axis.kernel, axis.stride, axis.dilation, lo, 0, axis.base)
-        hi = (out - 1) * axis.stride + axis.span - lo - bare.extent
-        return Axis(size, axis.kernel, axis.stride, axis.dilation, lo, hi, axis.base)
+    def axes(self) -> dict[int, Axis]:
+        """The windows from what is needed to what is wanted, by dimension of the operand."""
+        whole, found = operation.axes(self.node), dict[int, Axis]()
+        for window in self.node.windows:
+            dim, interval = window.operand_dim, self.wanted[window.result_dim]
+            if interval is not None and dim in whole:
+                size, (start, stop) = self.arrays[0].shape[dim], interval
+                shift = self.start(dim) * whole[dim].base - start * whole[dim].stride
+                found[dim] = operation.on_piece(whole[dim], size, stop - start, shift)
+        return found
 
 
 def sizes(shape: Sequence[int], region: Region) -> tuple[int, ...]:
@@ -160,88 +155,41 @@ def _bound(call: _Call) -> Any:
     """The primitive as it is: its parameters say nothing of the sizes that are partitioned."""
     if call.node.name == "optimization_barrier":
         return call.arrays[call.result]
-    return _result(call, call.node.params)
-
-
-def _result(call: _Call, params: dict[str, Any]) -> Any:
-    primitive = call.node.equation.primitive
-    found = primitive.bind(*call.arrays, **params)
-    return found[call.result] if primitive.multiple_results else found
+    return operation.apply(call.node, call.arrays)[call.result]
 
 
 def _conv(call: _Call) -> Any:
-    node, (x, kernel) = call.node, call.arrays
+    node, x = call.node, call.arrays[0]
     if x is None:
         return jnp.zeros(call.shape(), node.results[0].dtype)
-    if "spec" not in node.params:
-        return _lax_conv(call)
-    params, spec = dict(node.params), node.params["spec"]
-    axes = [
-        _transposed(call, axis, dim) if node.name == "conv_input_grad" else call.axis(axis, dim, dim)
-        for dim, axis in enumerate(spec.axes, 1)
-    ]
-    params["spec"] = ConvSpec(x.shape[0], spec.in_channels, spec.out_channels, spec.groups, tuple(axes))
-    return bind("input_grad" if node.name == "conv_input_grad" else "forward", x, kernel, **params)
-
-
-def _transposed(call: _Call, axis: Axis, dim: int) -> Axis:
-    """I = o * stride + k * dilation - lo, where i is what is wanted and o what is needed."""
-    interval = call.wanted[dim]
-    if interval is None:
-        return axis
-    size, out = interval[1] - interval[0], call.arrays[0].shape[dim]
-    lo = axis.lo + interval[0] - call.start(dim) * axis.stride
-    hi = (out - 1) * axis.stride + axis.span - lo - size
-    return Axis(size, axis.kernel, axis.stride, axis.dilation, lo, hi)
-
-
-_CONV = ("window_strides", "rhs_dilation", "lhs_dilation")
-
-
-def _lax_conv(call: _Call) -> Any:
-    p, (x, kernel) = call.node.params, call.arrays
-    numbers, padding = p["dimension_numbers"], list(p["padding"])
-    for i, (a, k, b) in enumerate(zip(*(dims[2:] for dims in numbers), strict=True)):
-        size, (lo, hi) = call.node.operands[0].shape[a], padding[i]
-        stride, dilation, base = (p[name][i] for name in _CONV)
-        axis = call.axis(Axis(size, kernel.shape[k], stride, dilation, lo, hi, base), a, b)
-        padding[i] = (axis.lo, axis.hi)
-    return lax.conv_general_dilated_p.bind(x, kernel, **p | {"padding": tuple(padding)})
-
-
-_WINDOW = ("window_dimensions", "window_strides", "window_dilation", "base_dilation")
+    return operation.apply(node, call.arrays, **operation.with_axes(node, call.axes(), batch=x.shape[0]))[0]
 
 
 def _window(call: _Call) -> Any:
-    node, p = call.node, call.node.params
-    if node.name == "pool_pick":
-        return _pool(call)
-    padding = list(p["padding"])
-    for d, size in enumerate(node.operands[0].shape):
-        kernel, stride, dilation, base = (p[name][d] for name in _WINDOW)
-        lo, hi = padding[d]
-        axis = call.axis(Axis(size, kernel, stride, dilation, lo, hi, base), d, d)
-        padding[d] = (axis.lo, axis.hi)
-    return _result(call, p | {"padding": tuple(padding)})
-
-
-def _pool(call: _Call) -> Any:
-    """Windows of equal length are the primitive's; parts of an axis are summed by their rows."""
     node, (x, *others) = call.node, call.arrays
-    if others:
-        raise ValueError(f"{node.layer or node.source} picks elements by number, which pieces do not have.")
-    axes = list(node.params["windows"])
-    for d, axis in enumerate(node.params["windows"], 1):
+    found = call.axes()
+    if node.name == "pool_pick":
+        if others:
+            raise ValueError(
+                f"{node.layer or node.source} picks elements by number, which pieces do not have."
+            )
+        x, parts = _parts(call)
+        found |= parts
+    return operation.apply(node, [x, *others], **operation.with_axes(node, found))[call.result]
+
+
+def _parts(call: _Call) -> tuple[jax.Array, dict[int, Axis]]:
+    """Parts of an axis, which need not be of equal length, are summed by their rows."""
+    x, found = call.arrays[0], dict[int, Axis]()
+    for d, axis in enumerate(call.node.params["windows"], 1):
         interval = call.wanted[d]
-        if isinstance(axis, Axis):
-            axes[d - 1] = call.axis(axis, d, d)
-        elif interval is not None:
+        if interval is not None and not isinstance(axis, Axis):
             starts, counts = (np.array(a)[slice(*interval)] for a in (axis.starts, axis.counts))
             steps = np.arange(max(counts))
             index = starts[:, None] - call.start(d) + np.minimum(steps, counts[:, None] - 1)
             x = summed(x, d, index, (steps < counts[:, None]).astype(float))
-            axes[d - 1] = Axis(x.shape[d], 1)
-    return node.equation.primitive.bind(x, windows=tuple(axes))
+            found[d] = Axis(x.shape[d], 1)
+    return x, found
 
 
 def _resize(call: _Call) -> Any:
@@ -259,11 +207,7 @@ def _pad(call: _Call) -> Any:
     node, (x, filling) = call.node, call.arrays
     if x is None:
         return jnp.full(call.shape(), filling, node.results[0].dtype)
-    ends = list(node.params["padding_config"])
-    for d, (lo, hi, interior) in enumerate(ends):
-        axis = call.axis(Axis(node.operands[0].shape[d], 1, 1, 1, int(lo), int(hi), int(interior) + 1), d, d)
-        ends[d] = (axis.lo, axis.hi, interior)
-    return lax.pad(x, filling, ends)
+    return lax.pad(x, filling, operation.with_axes(node, call.axes())["padding_config"])
 
 
 def _slice(call: _Call) -> Any:

@@ -141,13 +141,13 @@ def follow(graph: Graph, start: Mapping[Value, Dims]) -> dict[Value, Dims]:
     return found
 
 
-def live(graph: Graph) -> list[Node]:
-    """The nodes that a result needs, in order."""
+def live(graph: Graph, used: Callable[[Node, int], bool] = lambda *_: True) -> list[Node]:
+    """The nodes that a result needs, in order, if of a node the operands are needed that are `used`."""
     wanted = set(graph.outputs)
     kept: list[Node] = []
     for node in reversed(graph.nodes):
         if any(result in wanted for result in node.results):
-            wanted.update(node.operands)
+            wanted.update(v for i, v in enumerate(node.operands) if used(node, i))
             kept.append(node)
     return kept[::-1]
 

@@ -179,7 +179,7 @@ class _Laid:
         ]
         self.context.node = None
         self.leave = [
-            relay(self.context, v.shape, v.dtype, have, want)
+            relay(self.context, v, have, want)
             for v, have, want in zip(graph.outputs, self.plan.dims, self.outputs, strict=True)
         ]
 
@@ -221,7 +221,7 @@ class _Laid:
     def _entrance(self, context: Context, value: Value, dims: Dims) -> tuple[Dims, Change]:
         """How an argument comes in: in JAX's blocks where there are any, else already in ours."""
         comes = self._even(value, dims)
-        return comes, relay(context, value.shape, value.dtype, comes, dims)
+        return comes, relay(context, value, comes, dims)
 
 
 def _program(laid: _Laid) -> Callable[..., Any]:

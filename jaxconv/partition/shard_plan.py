@@ -19,8 +19,9 @@ from jax.custom_derivatives import SymbolicZero
 from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
 from . import shard_resizes, shard_rules, shard_windows
+from .regions import live
 from .shard_rules import Planned, Rule, undivided, vary, varying
-from .shard_values import ONCE, Array, Context, Dims, Refused, relay, splits, whole
+from .shard_values import ONCE, Array, Context, Dims, Refused, full, relay, splits, whole
 
 _KEPT = frozenset({"custom_jvp_call"})
 _ROUNDS = 4  # until a loop's carry lies as it did the round before
@@ -85,7 +86,7 @@ def planned(context: Context, graph: Graph, inputs: Sequence[Dims]) -> Plan:
     """
     lies: dict[Value, Dims] = dict(zip(graph.inputs, inputs, strict=True))
     steps: list[tuple[Node, Planned]] = []
-    for node in _needed(graph):
+    for node in live(graph, _used):
         dims = [lies.get(v, whole(v)) for v in node.operands]
         context.node = node
         try:
@@ -96,15 +97,6 @@ def planned(context: Context, graph: Graph, inputs: Sequence[Dims]) -> Plan:
         steps.append((node, step))
         lies |= zip(node.results, step.dims, strict=True)
     return Plan(graph, steps, [lies.get(v, whole(v)) for v in graph.outputs])
-
-
-def _needed(graph: Graph) -> list[Node]:
-    wanted, found = set(graph.outputs), []
-    for node in reversed(graph.nodes):
-        if any(v in wanted for v in node.results):
-            wanted |= {v for i, v in enumerate(node.operands) if _used(node, i)}
-            found.append(node)
-    return found[::-1]
 
 
 def _rule(node: Node, dims: Sequence[Dims]) -> Rule:
@@ -147,8 +139,7 @@ class _Derivative:
         self.plan = planned(quiet, graph, [*dims, *mine, *map(whole, constants)])
         want = [*results, *(d for d, ok in zip(results, self.moving, strict=True) if ok)]
         self.laid = [
-            relay(quiet, v.shape, v.dtype, have, to)
-            for v, have, to in zip(graph.outputs, self.plan.dims, want, strict=True)
+            relay(quiet, v, have, to) for v, have, to in zip(graph.outputs, self.plan.dims, want, strict=True)
         ]
 
     def _traced(self, node: Node) -> Graph:
@@ -200,56 +191,48 @@ def loop(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """A scan whose body runs on pieces; its carry lies alike in each round."""
     if node.name != "scan" or node.parts is None:
         raise Refused("it is a loop of unknown length; lax.scan and fori_loop of known length are possible")
-    consts, count = node.parts.constant, node.parts.carried
-    body = node.bodies[0]
-    dims = [tuple(None if s is ONCE else s for s in d) for d in dims]
-    xs = dims[consts + count :]
-    if any(d[0] is not None for d in xs):
+    first, [body] = node.parts.constant, node.bodies
+    count, stop = node.parts.carried, first + node.parts.carried
+    dims = [full(d) for d in dims]
+    if any(d[0] is not None for d in dims[stop:]):
         raise Refused("it goes through a divided dimension step by step")
-    carried = dims[consts : consts + count]
-    for _ in range(_ROUNDS):
-        inner = planned(Context(context.steps), body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
-        after = [tuple(None if s is ONCE else s for s in d) for d in inner.dims[:count]]
-        wider = [b if splits(b) and not splits(a) else a for a, b in zip(carried, after, strict=True)]
-        if wider == carried:
-            break
-        carried = wider
-    inner = planned(context, body, [*dims[:consts], *carried, *(d[1:] for d in xs)])
-    begin = [
-        relay(context, v.shape, v.dtype, have, want)
-        for v, have, want in zip(
-            node.operands, _given(node, dims), [*dims[:consts], *carried, *xs], strict=True
-        )
-    ]
+    slices = [d[1:] for d in dims[stop:]]
+    carried = _carried(context, body, dims[:first], dims[first:stop], slices)
+    inner = planned(context, body, [*dims[:first], *carried, *slices])
+    ys = [full(d) for d in inner.dims[count:]]
+    want = [*dims[:first], *carried, *dims[stop:]]
+    begin = [relay(context, v, have, to) for v, have, to in zip(node.operands, dims, want, strict=True)]
     settle = [
-        relay(context, v.shape, v.dtype, have, want)
-        for v, have, want in zip(
-            body.outputs, inner.dims, [*carried, *(_bare(d) for d in inner.dims[count:])], strict=True
-        )
+        relay(context, v, have, to)
+        for v, have, to in zip(body.outputs, inner.dims, [*carried, *ys], strict=True)
     ]
 
     def run(*operands: Array) -> list[Array]:
         given = [lay(x) for lay, x in zip(begin, operands, strict=True)]
 
         def step(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
-            found = [lay(y) for lay, y in zip(settle, inner.run([*given[:consts], *carry, *x]), strict=True)]
+            found = [lay(y) for lay, y in zip(settle, inner.run([*given[:first], *carry, *x]), strict=True)]
             return [vary(y, varying(c)) for y, c in zip(found[:count], carry, strict=True)], found[count:]
 
-        first = _steady(step, given[consts : consts + count], given[consts + count :])
-        carry, ys = lax.scan(
-            step, first, given[consts + count :], node.length, reverse=node.params["reverse"]
-        )
-        return [*carry, *ys]
+        start = _steady(step, given[first:stop], given[stop:])
+        carry, stacked = lax.scan(step, start, given[stop:], node.length, reverse=node.params["reverse"])
+        return [*carry, *stacked]
 
-    return Planned([*carried, *((None, *_bare(d)) for d in inner.dims[count:])], run)
+    return Planned([*carried, *((None, *d) for d in ys)], run)
 
 
-def _given(node: Node, dims: Sequence[Dims]) -> Sequence[Dims]:
-    return [d if v.shape else () for v, d in zip(node.operands, dims, strict=True)]
-
-
-def _bare(dims: Dims) -> Dims:
-    return tuple(None if s is ONCE else s for s in dims)
+def _carried(
+    context: Context, body: Graph, fixed: list[Dims], carried: list[Dims], slices: list[Dims]
+) -> list[Dims]:
+    """How what rounds hand over lies, once it lies alike before and after a round."""
+    for _ in range(_ROUNDS):
+        inner = planned(Context(context.steps), body, [*fixed, *carried, *slices])
+        after = [full(d) for d in inner.dims[: len(carried)]]
+        wider = [b if splits(b) and not splits(a) else a for a, b in zip(carried, after, strict=True)]
+        if wider == carried:
+            break
+        carried = wider
+    return carried
 
 
 def _steady(step: Callable[..., Any], carry: list[Array], xs: list[Array]) -> list[Array]:

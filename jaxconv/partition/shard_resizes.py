@@ -15,9 +15,9 @@ from jax import lax
 
 from ..graph.nodes import Node, Window
 from ..ops.resample_weights import dense
-from .halo import Split, fetch, moves
+from .halo import Split
 from .shard_rules import Planned, Rule, bind, dot
-from .shard_values import ONCE, Array, Change, Context, Dims, Refused, local, masked, relay, splits
+from .shard_values import Array, Change, Context, Dims, Refused, fetched, full, masked, relay, splits
 
 
 def resize(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -34,7 +34,7 @@ def resize(context: Context, node: Node, dims: list[Dims]) -> Planned:
     [contracted] = node.params["dimension_numbers"][0][1 - side]
     matrix = node.operands[1 - side]
     parts = (source, target) if contracted == 0 else (target, source)
-    lay = relay(context, matrix.shape, matrix.dtype, dims[1 - side], parts)
+    lay = relay(context, matrix, dims[1 - side], parts)
 
     def run(*xs: Array) -> Sequence[Array]:
         x, by = settle(xs[side]), lay(xs[1 - side])
@@ -49,13 +49,13 @@ def _resample(context: Context, node: Node, have: Dims) -> Planned:
     [window], p = node.windows, node.params
     dim, split = p["axis"], have[p["axis"]]
     if not isinstance(split, Split):
-        want = tuple(None if s is ONCE else s for s in have)
-        settle = relay(context, node.operands[0].shape, node.operands[0].dtype, have, want)
+        want = full(have)
+        settle = relay(context, node.operands[0], have, want)
         return Planned([want], lambda x: bind(node, settle(x)))
     source, target = _blocks(window, split, node.results[0].shape[dim])
     settle, want = _settled(context, node, have, dim, source, 0)
     matrix = dense(p["by"], p["transposed"])
-    lay = relay(Context({}), matrix.shape, matrix.dtype, (None, None), (target, source))
+    lay = relay(Context({}), matrix, (None, None), (target, source))
 
     def run(x: Array) -> list[Array]:
         x = settle(x)
@@ -71,11 +71,9 @@ def _settled(
     context: Context, node: Node, have: Dims, dim: int, source: Split, operand: int
 ) -> tuple[Change, Dims]:
     """The operand with all that its results need, and zeros beyond: no weight makes a NaN harmless."""
-    want = tuple(source if d == dim else None if s is ONCE else s for d, s in enumerate(have))
-    value = node.operands[operand]
-    settle = relay(context, value.shape, value.dtype, have, want)
-    only = tuple(s if d == dim else None for d, s in enumerate(want))
-    return lambda x: masked(settle(x), only, 0), want
+    want = tuple(source if d == dim else s for d, s in enumerate(full(have)))
+    settle = relay(context, node.operands[operand], have, want)
+    return lambda x: masked(settle(x), want, 0, [dim]), want
 
 
 def _blocks(window: Window, have: Split, size: int) -> tuple[Split, Split]:
@@ -87,7 +85,7 @@ def _blocks(window: Window, have: Split, size: int) -> tuple[Split, Split]:
     start = min(have.start * size // have.size, 0)
     length = max(each, size - start - (have.devices - 1) * each)
     target = Split(size, have.axis, have.devices, start, each, length)
-    firsts, lasts = [0], [1]
+    firsts, lasts = list[int](), list[int]()
     seen = [(min(row), max(row) + 1) if row else None for row in window.rows]
     for device in range(have.devices):
         rows = [seen[o] for o in target.held(device) if 0 <= o < size]
@@ -95,7 +93,7 @@ def _blocks(window: Window, have: Split, size: int) -> tuple[Split, Split]:
         if ends:
             firsts.append(min(a for a, _ in ends) - device * have.step)
             lasts.append(max(b for _, b in ends) - device * have.step)
-    first, last = (min(firsts[1:] or [0]), max(lasts[1:] or [1]))
+    first, last = min(firsts, default=0), max(lasts, default=1)
     return have.over(first, last - first), target
 
 
@@ -108,15 +106,13 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
     value = node.operands[0]
     assert rows is not None
     split = dims[0][dim]
-    want = tuple(None if s is ONCE else s for s in dims[0])
-    settle = relay(context, value.shape, value.dtype, dims[0], want)
+    want = full(dims[0])
+    settle = relay(context, value, dims[0], want)
     index = np.array([row[0] for row in rows])
     if isinstance(split, Split):
         _, target = _blocks(window, split, len(rows))
         table = target.table
-        by = moves(split, np.where(table >= 0, index[np.maximum(table, 0)], -1))
-        context.sends(dim, local(value.shape, want), value.dtype, split, by)
-        take: Change = lambda x: fetch(x, dim, by)  # noqa: E731
+        take = fetched(context, value, want, dim, np.where(table >= 0, index[np.maximum(table, 0)], -1))
     else:
         target: Any = None
         take = lambda x: jnp.take(x, index, axis=dim, mode="clip")  # noqa: E731
@@ -128,20 +124,20 @@ def taken(context: Context, node: Node, dims: list[Dims]) -> Planned:
 def reverse(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """Mirrored: what is at the other end comes from there."""
     turned, value = node.params["dimensions"], node.operands[0]
-    want = tuple(None if s is ONCE else s for s in dims[0])
-    settle = relay(context, value.shape, value.dtype, dims[0], want)
-    found: dict[int, Any] = {}
+    want = full(dims[0])
+    settle = relay(context, value, dims[0], want)
+    changes: dict[int, Change] = {}
     for dim, split in splits(want):
         if dim in turned:
             table = split.table
-            found[dim] = moves(split, np.where(table >= 0, split.size - 1 - table, -1))
-            context.sends(dim, local(value.shape, want), value.dtype, split, found[dim])
+            mirrored = np.where(table >= 0, split.size - 1 - table, -1)
+            changes[dim] = fetched(context, value, want, dim, mirrored)
 
     def run(x: Array) -> list[Array]:
         x = settle(x)
-        for dim, by in found.items():
-            x = fetch(x, dim, by)
-        rest = [d for d in turned if d not in found]
+        for change in changes.values():
+            x = change(x)
+        rest = [d for d in turned if d not in changes]
         return [lax.rev(x, rest) if rest else x]
 
     return Planned([want], run)

@@ -16,7 +16,9 @@ from jax import lax
 
 from ..graph.nodes import Node, Value
 from ..graph.reshaped import groups
-from .halo import Split, fetch, moves
+from .along import along, padded
+from .halo import Split
+from .operation import apply, extreme
 from .shard_values import (
     ONCE,
     Array,
@@ -25,6 +27,8 @@ from .shard_values import (
     Dims,
     Refused,
     counted,
+    fetched,
+    full,
     local,
     masked,
     names,
@@ -59,8 +63,7 @@ _AS_THEY_ARE = {"sharding_constraint", "device_put", "pcast", "pvary", "name"}
 def bind(node: Node, *operands: Any, **params: Any) -> Sequence[Array]:
     """The operation itself, perhaps with other parameters; operands come to vary over the same axes."""
     axes = frozenset[Any]().union(*(varying(x) for x in operands))
-    found = node.equation.primitive.bind(*(vary(x, axes) for x in operands), **node.params | params)
-    return found if node.equation.primitive.multiple_results else [found]
+    return apply(node, [vary(x, axes) for x in operands], **params)
 
 
 def varying(x: Any) -> frozenset[Any]:
@@ -78,7 +81,7 @@ def undivided(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """An operation on arrays that are whole on each device."""
     if any(splits(d) for d in dims):
         raise Refused("it is not known how to run it on a part of an array")
-    laid = [relay(context, v.shape, v.dtype, d, whole(v)) for v, d in zip(node.operands, dims, strict=True)]
+    laid = [relay(context, v, d, whole(v)) for v, d in zip(node.operands, dims, strict=True)]
     return Planned([whole(v) for v in node.results], lambda *xs: bind(node, *_each(laid, xs)))
 
 
@@ -92,7 +95,7 @@ def _spread(context: Context, value: Value, have: Dims, shape: Sequence[int]) ->
         return (), lambda x: x
     lone = [n == 1 != m for n, m in zip(value.shape, shape, strict=True)]
     bare = tuple(None if one else s for one, s in zip(lone, have, strict=True))
-    lay = relay(context, value.shape, value.dtype, have, bare)
+    lay = relay(context, value, have, bare)
     return tuple(ONCE if one else s for one, s in zip(lone, bare, strict=True)), lay
 
 
@@ -111,7 +114,7 @@ def elementwise(context: Context, node: Node, dims: list[Dims]) -> Planned:
     arrays = [d for d, _ in spread if d]
     want = together(arrays) if arrays else ()
     laid = [
-        lay if not d else _then(lay, relay(context, shape, v.dtype, d, want))
+        lay if not d else _then(lay, relay(context, jax.ShapeDtypeStruct(shape, v.dtype), d, want))
         for v, (d, lay) in zip(node.operands, spread, strict=True)
     ]
     guarded = node.name not in _HARMLESS and any(not s.exact for _, s in splits(want))
@@ -138,7 +141,7 @@ def broadcast(context: Context, node: Node, dims: list[Dims]) -> Planned:
     stretched = tuple(
         None if n == 1 and isinstance(s, Split) else s for n, s in zip(value.shape, have, strict=True)
     )
-    settle = relay(context, value.shape, value.dtype, have, stretched)
+    settle = relay(context, value, have, stretched)
     found: list[Any] = [ONCE if n > 1 else None for n in to]
     for dim, (size, held) in enumerate(zip(value.shape, stretched, strict=True)):
         if size == to[places[dim]]:
@@ -182,7 +185,7 @@ def reshape(context: Context, node: Node, dims: list[Dims]) -> Planned:
             for d in before:
                 have[d] = None
     to = tuple(found)
-    settle = relay(context, value.shape, value.dtype, dims[0], tuple(have))
+    settle = relay(context, value, dims[0], tuple(have))
     return Planned([to], lambda x, *_: [lax.reshape(settle(x), local(result.shape, to))])
 
 
@@ -217,13 +220,10 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
         key=lambda i: values[i].shape[dim],
         default=None,
     )
-    others = together([(*d[:dim], *d[dim + 1 :]) for d in held])
-    others = tuple(None if s is ONCE else s for s in others)
+    others = full(together([(*d[:dim], *d[dim + 1 :]) for d in held]))
     want: Any = (*others[:dim], None, *others[dim:])
     laid = [
-        relay(
-            context, v.shape, v.dtype, d, (*others[:dim], d[dim] if main is not None else None, *others[dim:])
-        )
+        relay(context, v, d, (*others[:dim], d[dim] if main is not None else None, *others[dim:]))
         for v, d in zip(values, held, strict=True)
     ]
     if main is None:
@@ -231,7 +231,7 @@ def concatenate(context: Context, node: Node, dims: list[Dims]) -> Planned:
     offsets = np.cumsum([0, *(v.shape[dim] for v in values)])
     split = _joined(held[main][dim], int(offsets[main]), node.results[0].shape[dim])
     placed = [
-        _placed(context, (v.shape, v.dtype), (*others[:dim], d[dim], *others[dim:]), dim, split, int(offset))
+        _placed(context, v, (*others[:dim], d[dim], *others[dim:]), dim, split, int(offset))
         for v, d, offset in zip(values, held, offsets, strict=False)
     ]
 
@@ -253,38 +253,27 @@ def _joined(main: Split, offset: int, size: int) -> Split:
 
 
 def _placed(
-    context: Context, of: tuple[Any, Any], have: Dims, dim: int, split: Split, offset: int
+    context: Context, value: Value, have: Dims, dim: int, split: Split, offset: int
 ) -> Callable[[Array, Array | None], Array]:
     """Puts an array into blocks of a longer one; into a new one if there is none yet."""
-    shape, dtype = of
     positions = split.table - offset
-    there = (split.table >= 0) & (positions >= 0) & (positions < shape[dim])
+    there = (split.table >= 0) & (positions >= 0) & (positions < value.shape[dim])
     columns = np.flatnonzero(there.any(0))
     first, last = int(columns[0]), int(columns[-1]) + 1
-    source: Any = have[dim] if isinstance(have[dim], Split) else None
-
-    def taken(rows: slice) -> Change:
-        wanted = np.where(there, positions, -1)[:, rows]
-        if source is None:
-            table = jnp.asarray(np.maximum(wanted, 0))
-            return lambda x: jnp.take(x, table[lax.axis_index(split.axis)], axis=dim, mode="clip")
-        by = moves(source, wanted)
-        context.sends(dim, local(shape, have), dtype, source, by)
-        return lambda x: fetch(x, dim, by)
-
-    rows = slice(first, last)
-    part = taken(rows)
-    mask = there[:, rows]
+    there = there[:, first:last]
+    wanted = np.where(there, positions[:, first:last], -1)
+    if isinstance(have[dim], Split):
+        part = fetched(context, value, have, dim, wanted)
+    else:
+        part = _chosen(dim, split, wanted)
 
     def place(x: Array, y: Array | None) -> Array:
         x = part(x)
         if y is None:
-            config = [(first, split.length - last, 0) if d == dim else (0, 0, 0) for d in range(x.ndim)]
-            return lax.pad(x, jnp.zeros((), x.dtype), config)
-        if not mask.all():
-            line = jnp.asarray(mask)[lax.axis_index(split.axis)]
-            line = line.reshape([-1 if d == dim else 1 for d in range(x.ndim)])
-            x = jnp.where(line, x, lax.slice_in_dim(y, first, last, axis=dim))
+            return padded(x, dim, first, split.length - last)
+        if not there.all():
+            here = jnp.asarray(there)[lax.axis_index(split.axis)]
+            x = jnp.where(along(here, dim, x.ndim), x, lax.slice_in_dim(y, first, last, axis=dim))
         parts = [
             lax.slice_in_dim(y, 0, first, axis=dim),
             x,
@@ -295,6 +284,12 @@ def _placed(
     return place
 
 
+def _chosen(dim: int, split: Split, wanted: np.ndarray) -> Change:
+    """Each device takes the positions that it wants of what is whole."""
+    table = jnp.asarray(np.maximum(wanted, 0))
+    return lambda x: jnp.take(x, table[lax.axis_index(split.axis)], axis=dim, mode="clip")
+
+
 def reduce(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """Sums and extrema also over devices; other reductions over what is whole."""
     [value, *_], [have, *others] = node.operands, dims
@@ -302,7 +297,7 @@ def reduce(context: Context, node: Node, dims: list[Dims]) -> Planned:
     divided = [s for d, s in splits(have) if d in over]
     result = tuple(s for d, s in enumerate(have) if d not in over)
     want = tuple(None if d in over and s is ONCE else s for d, s in enumerate(have))
-    settle = relay(context, value.shape, value.dtype, have, want)
+    settle = relay(context, value, have, want)
     if not divided:
         if others and any(splits(d) for d in others):
             raise Refused("it is not known how to run it on a part of an array")
@@ -325,8 +320,7 @@ def reduced(x: Array, dims: Dims, over: Sequence[int], how: str, keepdims: bool 
 def _extremum(x: Array, dims: Dims, over: Sequence[int], how: str, keepdims: bool) -> Array:
     """JAX has no derivative of pmax; of equal ones each gets its share, as it is on one device."""
     divided = [s for d, s in splits(dims) if d in over]
-    largest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
-    fill = largest if how == "max" else -largest if largest == -np.inf else jnp.iinfo(x.dtype).max
+    fill = extreme(x.dtype, "least" if how == "max" else "most")
     fixed = lax.stop_gradient(counted(x, dims, over, fill))
     axes = tuple(over)
     local_best, across = (jnp.max, lax.pmax) if how == "max" else (jnp.min, lax.pmin)
@@ -349,10 +343,7 @@ def dot(context: Context, node: Node, dims: list[Dims]) -> Planned:
             common = together([(dims[side][d],) for side, d in enumerate(pair)])[0]
             for side, d in enumerate(pair):
                 want[side][d] = None if common is ONCE else common
-    laid = [
-        relay(context, v.shape, v.dtype, have, tuple(to))
-        for v, have, to in zip(node.operands, dims, want, strict=True)
-    ]
+    laid = [relay(context, v, have, tuple(to)) for v, have, to in zip(node.operands, dims, want, strict=True)]
     summed = [s for d, s in splits(tuple(want[0])) if d in contracted[0]]
     free = [
         [s for d, s in enumerate(want[side]) if d not in (*contracted[side], *batched[side])]
@@ -373,20 +364,20 @@ def dot(context: Context, node: Node, dims: list[Dims]) -> Planned:
     return Planned([result], run)
 
 
-def along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
+def whole_along(dims_of: Callable[[Node], Sequence[int]], why: str) -> Rule:
     """The rule of an operation that needs some dimensions whole and does not care about the others."""
 
     def rule(context: Context, node: Node, dims: list[Dims]) -> Planned:
         if any(d in dims_of(node) for d, _ in splits(dims[0])):
             raise Refused(why)
-        want = tuple(None if s is ONCE else s for s in dims[0])
-        settle = relay(context, node.operands[0].shape, node.operands[0].dtype, dims[0], want)
+        want = full(dims[0])
+        settle = relay(context, node.operands[0], dims[0], want)
         return Planned([want] * len(node.results), lambda x, *rest: bind(node, settle(x), *rest))
 
     return rule
 
 
-cumulative = along(lambda node: [node.params["axis"]], "it is a running sum along a divided dimension")
+cumulative = whole_along(lambda node: [node.params["axis"]], "it is a running sum along a divided dimension")
 
 
 def cuts(sizes: Callable[[Node], Sequence[int]]) -> Rule:
@@ -396,8 +387,8 @@ def cuts(sizes: Callable[[Node], Sequence[int]]) -> Rule:
         shape, wanted = node.operands[0].shape, sizes(node)
         if any(wanted[d] != shape[d] for d, _ in splits(dims[0])) or any(splits(d) for d in dims[1:]):
             raise Refused("it takes a part at a computed place along a divided dimension")
-        want = tuple(None if s is ONCE else s for s in dims[0])
-        settle = relay(context, shape, node.operands[0].dtype, dims[0], want)
+        want = full(dims[0])
+        settle = relay(context, node.operands[0], dims[0], want)
         parts = local(wanted, want)
         return Planned([want], lambda x, *at: [lax.dynamic_slice(settle(x), at, parts)])
 

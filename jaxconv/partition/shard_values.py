@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..graph.nodes import Node, Value
+from .along import padded
 from .halo import AxisName, Moves, Split, fetch, inside, moves, nbytes, owned
 
 
@@ -31,6 +32,7 @@ ONCE = Once.ONCE
 Dims = tuple[Split | Once | None, ...]
 Array = jax.Array
 Change = Callable[[Array], Array]
+Whole = Value | jax.ShapeDtypeStruct | np.ndarray  # what has the shape and the dtype of a whole array
 
 
 class Refused(Exception):
@@ -107,6 +109,11 @@ def splits(dims: Dims) -> list[tuple[int, Split]]:
     return [(d, s) for d, s in enumerate(dims) if isinstance(s, Split)]
 
 
+def full(dims: Dims) -> Dims:
+    """What was held once is held at each position."""
+    return tuple(None if s is ONCE else s for s in dims)
+
+
 def local(shape: Sequence[int], dims: Dims) -> tuple[int, ...]:
     """The shape on a device."""
     return tuple(
@@ -114,13 +121,12 @@ def local(shape: Sequence[int], dims: Dims) -> tuple[int, ...]:
     )
 
 
-def relay(context: Context, shape: Sequence[int], dtype: Any, have: Dims, want: Dims) -> Change:
+def relay(context: Context, of: Whole, have: Dims, want: Dims) -> Change:
     """The change from one way to lie to another.
 
     Args:
       context: notes what is sent.
-      shape: of the whole array.
-      dtype: of the array.
+      of: the whole array.
       have: how it lies.
       want: how it is to lie.
 
@@ -131,11 +137,11 @@ def relay(context: Context, shape: Sequence[int], dtype: Any, have: Dims, want: 
       Refused: if a divided dimension is to be whole.
     """
     changes: list[Change] = []
-    here = list(local(shape, have))
+    here = list(have)
     for dim, (old, new) in enumerate(zip(have, want, strict=True)):
         if old != new:
-            changes.append(_changed(context, tuple(here), dtype, dim, shape[dim], old, new))
-            here[dim] = local(shape[dim : dim + 1], (new,))[0]
+            changes.append(_changed(context, of, tuple(here), dim, new))
+            here[dim] = new
     return lambda x: _all(changes, x)
 
 
@@ -145,14 +151,20 @@ def _all(changes: list[Change], x: Array) -> Array:
     return x
 
 
-def _changed(
-    context: Context, here: tuple[int, ...], dtype: Any, dim: int, size: int, old: Any, new: Any
-) -> Change:
+def fetched(context: Context, of: Whole, have: Dims, dim: int, wanted: np.ndarray) -> Change:
+    """Brings each device the positions that it wants along a divided dimension; see `moves`."""
+    split = have[dim]
+    assert isinstance(split, Split)
+    by = moves(split, wanted)
+    context.sends(dim, local(of.shape, have), of.dtype, split, by)
+    return lambda x: fetch(x, dim, by)
+
+
+def _changed(context: Context, of: Whole, have: Dims, dim: int, new: Any) -> Change:
+    old, size = have[dim], of.shape[dim]
     if isinstance(old, Split):
         if isinstance(new, Split):
-            by = moves(old, new.table)
-            context.sends(dim, here, dtype, old, by)
-            return lambda x: fetch(x, dim, by)
+            return fetched(context, of, have, dim, new.table)
         if size != 1:
             raise Refused(
                 f"it needs dimension {dim} whole, and that is divided along {old.axis!r}. Compute it "
@@ -170,9 +182,7 @@ def _block(x: Array, dim: int, split: Split) -> Array:
     """A device's part of what is whole on each."""
     before = max(-split.start, 0)
     after = max(split.held(split.devices - 1).stop - x.shape[dim], 0)
-    if before or after:
-        config = [(before, after, 0) if d == dim else (0, 0, 0) for d in range(x.ndim)]
-        x = lax.pad(x, jnp.zeros((), x.dtype), config)
+    x = padded(x, dim, before, after)
     first = split.start + before + split.step * lax.axis_index(split.axis)
     return lax.dynamic_slice_in_dim(x, first, split.length, dim)
 
@@ -227,8 +237,3 @@ def counted(x: Array, dims: Dims, over: Sequence[int], fill: Any) -> Array:
         if dim in over and not (split.exact and split.length == split.step):
             x = jnp.where(owned(split, dim, x.ndim), x, jnp.asarray(fill, x.dtype))
     return x
-
-
-def elements(shape: Sequence[int], dims: Dims) -> int:
-    """Of a device's block."""
-    return math.prod(local(shape, dims))

@@ -1,10 +1,4 @@
-"""What windows do to pieces: where a block of results lies, what it needs, and the same operation on that.
-
-A block of results that begins at c, of an operand that begins at a and lacks nothing, is the operation with
-another border: o stride + k dilation - lo = i base holds for o = c + o' and i = a + i' with
-
-    lo' = lo + a base - c stride.
-"""
+"""What windows do to blocks: where a block of results lies, what it needs, and the same operation on that."""
 
 # Parameters of equations are not typed.
 # pyright: standard
@@ -12,18 +6,18 @@ another border: o stride + k dilation - lo = i base holds for o = c + o' and i =
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from ..geometry import Axis, Taps
 from ..graph.nodes import Node, Window
 from .halo import Split, moves
+from .operation import axes, neutral, on_piece, with_axes
 from .shard_rules import Planned, Rule, bind, reduced
-from .shard_values import ONCE, Array, Context, Dims, Refused, local, masked, relay, splits
+from .shard_values import Array, Context, Dims, Refused, full, local, masked, relay, splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +38,13 @@ class Step:
 
     def axis(self, axis: Axis) -> Axis:
         """The axis of the same operation on a block."""
-        lo = axis.lo + self.source.start * axis.base - self.target.start * axis.stride
-        extent = (self.source.length - 1) * axis.base + 1
-        hi = (self.target.length - 1) * axis.stride + axis.span - lo - extent
-        return dataclasses.replace(axis, size=self.source.length, lo=lo, hi=hi)
+        shift = self.source.start * axis.base - self.target.start * axis.stride
+        return on_piece(axis, self.source.length, self.target.length, shift)
+
+
+def _on_blocks(node: Node, steps: Mapping[int, Step]) -> dict[int, Axis]:
+    """The axes of a node on blocks, by dimension."""
+    return {dim: steps[dim].axis(axis) for dim, axis in axes(node).items() if dim in steps}
 
 
 def step(context: Context, window: Window, have: Split, size: int) -> Step:
@@ -94,19 +91,18 @@ def _sees_beyond(taps: Taps, out: int, size: int) -> bool:
 
 
 def windowed(
-    context: Context, node: Node, have: Dims, operand: int = 0, fill: Any = 0
+    context: Context, node: Node, have: Dims, fill: Any = 0
 ) -> tuple[Dims, dict[int, Step], Callable[..., Array]]:
-    """The results' dimensions, the steps by dimension, and what brings an operand's block into form."""
-    value = node.operands[operand]
-    shape, result = value.shape, node.results[0].shape
+    """The results' dimensions, the steps by dimension, and what brings the operand's block into form."""
+    value, result = node.operands[0], node.results[0].shape
     found: dict[int, Step] = {}
-    want: list[Any] = [None if s is ONCE else s for s in have]
+    want = list(full(have))
     for window in node.windows:
         dim, split = window.operand_dim, have[window.operand_dim]
-        if window.operand == operand and isinstance(split, Split):
+        if isinstance(split, Split):
             found[dim] = step(context, window, split, result[window.result_dim])
             want[dim] = found[dim].source
-    settle = relay(context, shape, value.dtype, have, tuple(want))
+    settle = relay(context, value, have, tuple(want))
     borders = {d: s for d, s in found.items() if s.border}
 
     def form(x: Array, value: Any = fill) -> Array:
@@ -114,14 +110,10 @@ def windowed(
         for dim, one in borders.items():
             clean = isinstance(value, int) and value == 0 and _clean(have[dim], one.source)
             if not clean:
-                x = masked(x, _only(tuple(want), dim), value)
+                x = masked(x, tuple(want), value, [dim])
         return x
 
     return tuple(found[d].target if d in found else s for d, s in enumerate(want)), found, form
-
-
-def _only(dims: Dims, dim: int) -> Dims:
-    return tuple(s if d == dim else None for d, s in enumerate(dims))
 
 
 def _clean(have: Any, source: Split) -> bool:
@@ -141,13 +133,15 @@ def conv(context: Context, node: Node, dims: list[Dims]) -> Planned:
         raise Refused("its groups of the batch are divided")
     found, steps, form = windowed(context, node, dims[0])
     kernel = node.operands[1]
-    lay = relay(context, kernel.shape, kernel.dtype, dims[1], (None,) * len(kernel.shape))
+    lay = relay(context, kernel, dims[1], (None,) * len(kernel.shape))
     result: list[Any] = [None] * len(node.results[0].shape)
     result[to[0]] = found[batch]
     for window in node.windows:
         result[window.result_dim] = found[window.operand_dim]
     size = local(node.operands[0].shape, dims[0])[batch]
-    params = _lax_params(node, steps) if "spec" not in node.params else _spec_params(node, steps, size)
+    params = with_axes(node, _on_blocks(node, steps), batch=size)
+    if "out_sharding" in node.params:
+        params["out_sharding"] = None
 
     def run(x: Array, k: Array) -> Sequence[Array]:
         return bind(node, form(x), lay(k), **params)
@@ -164,78 +158,31 @@ def _places(node: Node) -> tuple[int, int, Sequence[int]]:
     return lhs[0], lhs[1], out[:2]
 
 
-def _spec_params(node: Node, steps: dict[int, Step], batch: int) -> dict[str, Any]:
-    spec, turned = node.params["spec"], node.name == "conv_input_grad"
-    axes = [a.adjoint() if turned else a for a in spec.axes]
-    axes = [steps[d].axis(a) if d in steps else a for d, a in enumerate(axes, 1)]
-    kept = [
-        a if d not in steps else n.adjoint() if turned else n
-        for d, (a, n) in enumerate(zip(spec.axes, axes, strict=True), 1)
-    ]
-    return {"spec": dataclasses.replace(spec, batch=batch, axes=tuple(kept)), "out_sharding": None}
-
-
-def _lax_params(node: Node, steps: dict[int, Step]) -> dict[str, Any]:
-    p = node.params
-    (_, _, *places), (_, _, *taps), _ = p["dimension_numbers"]
-    lhs, rhs = (v.shape for v in node.operands)
-    padding = list(p["padding"])
-    for i, (dim, tap) in enumerate(zip(places, taps, strict=True)):
-        if dim in steps:
-            (lo, hi), stride, dilation = padding[i], p["window_strides"][i], p["rhs_dilation"][i]
-            axis = Axis(lhs[dim], rhs[tap], stride, dilation, lo, hi, p["lhs_dilation"][i])
-            axis = steps[dim].axis(axis)
-            padding[i] = (axis.lo, axis.hi)
-    return {"padding": tuple(padding)}
-
-
 def reduce_window(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """Pools of lax; one that takes a whole dimension is a reduction."""
     how = node.name.removeprefix("reduce_window").strip("_")
-    value, p, have = node.operands[0], dict(node.params), list(dims[0])
-    pools = [d for d, s in splits(tuple(have)) if _takes_all(p, d, value.shape[d])]
+    value, window = node.operands[0], node.params["window_dimensions"]
+    pools = [d for d, s in splits(dims[0]) if _takes_all(node.params, d, value.shape[d])]
     if pools and not how:
         raise Refused("it takes in whole rows of a divided dimension")
-    for d in pools:  # what is left of the window there
-        p["window_dimensions"] = _set(p["window_dimensions"], d, 1)
-        have[d] = None
+    have = tuple(None if d in pools else s for d, s in enumerate(dims[0]))
     rest = dataclasses.replace(node, windows=tuple(w for w in node.windows if w.operand_dim not in pools))
-    fill: Any = {"sum": 0, "max": _least(value.dtype), "min": _least(value.dtype, -1)}.get(how)
-    found, steps, form = windowed(context, rest, tuple(have), fill=fill)
-    padding = list(p["padding"])
-    for dim, one in steps.items():
-        kernel, (lo, hi), stride = p["window_dimensions"][dim], padding[dim], p["window_strides"][dim]
-        axis = Axis(
-            value.shape[dim], kernel, stride, p["window_dilation"][dim], lo, hi, p["base_dilation"][dim]
-        )
-        axis = one.axis(axis)
-        padding[dim] = (axis.lo, axis.hi)
-    p["padding"] = tuple(padding)
-    settle = relay(
-        context, value.shape, value.dtype, dims[0], tuple(s if s is not ONCE else None for s in dims[0])
-    )
+    found, steps, form = windowed(context, rest, have, fill=neutral(node))
+    params = with_axes(node, _on_blocks(node, steps))
+    params["window_dimensions"] = tuple(1 if d in pools else n for d, n in enumerate(window))
+    settle = relay(context, value, dims[0], full(dims[0]))
 
     def run(x: Array, *start: Array) -> Sequence[Array]:
         x = settle(x)
         if pools:
             x = reduced(x, dims[0], pools, how, keepdims=True)
-        return bind(node, form(x) if how else form(x, start[0]), *start, **p)
+        return bind(node, form(x) if how else form(x, start[0]), *start, **params)
 
     return Planned([found], run)
 
 
 def _takes_all(p: dict[str, Any], dim: int, size: int) -> bool:
     return p["window_dimensions"][dim] == size > 1 and tuple(p["padding"][dim]) == (0, 0)
-
-
-def _set(values: Sequence[int], place: int, value: int) -> tuple[int, ...]:
-    return (*values[:place], value, *values[place + 1 :])
-
-
-def _least(dtype: Any, sign: int = 1) -> Any:
-    if jnp.issubdtype(dtype, jnp.inexact):
-        return -sign * np.inf
-    return jnp.iinfo(dtype).min if sign > 0 else jnp.iinfo(dtype).max
 
 
 def pick(context: Context, node: Node, dims: list[Dims]) -> Planned:
@@ -252,12 +199,10 @@ def pick(context: Context, node: Node, dims: list[Dims]) -> Planned:
     for d, one in steps.items():
         windows[d - 1] = one.axis(_regular(windows[d - 1]))
     laid = [
-        relay(context, v.shape, v.dtype, held, _tap(place, node.params["windows"], found, steps))
+        relay(context, v, held, _tap(place, node.params["windows"], found, steps))
         for place, (v, held) in enumerate(zip(node.operands[1:], dims[1:], strict=True), 1)
     ]
-    settle = relay(
-        context, value.shape, value.dtype, dims[0], tuple(None if s is ONCE else s for s in dims[0])
-    )
+    settle = relay(context, value, dims[0], full(dims[0]))
 
     def run(x: Array, *taps: Array) -> Sequence[Array]:
         if whole:
@@ -296,15 +241,11 @@ def _tap(place: int, windows: Sequence[Any], found: Dims, steps: dict[int, Step]
 def pad(context: Context, node: Node, dims: list[Dims]) -> Planned:
     """Zeros, or another value, at the ends and between elements."""
     found, steps, form = windowed(context, node, dims[0])
-    config = list(node.params["padding_config"])
-    for dim, one in steps.items():
-        lo, hi, interior = config[dim]
-        axis = one.axis(Axis(node.operands[0].shape[dim], 1, 1, 1, int(lo), int(hi), int(interior) + 1))
-        config[dim] = (axis.lo, axis.hi, interior)
+    params = with_axes(node, _on_blocks(node, steps))
     zero = node.operands[1].kind == "literal" and node.operands[1].data == 0
 
     def run(x: Array, value: Array) -> Sequence[Array]:
-        return bind(node, form(x) if zero else form(x, value), value, padding_config=tuple(config))
+        return bind(node, form(x) if zero else form(x, value), value, **params)
 
     return Planned([found], run)
 

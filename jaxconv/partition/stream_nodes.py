@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..geometry import SAME, Axis, Taps
 from ..graph import Node
 from ..graph.known import Known
+from .operation import axes, neutral
 from .stream_choose import choose
 from .stream_lines import Line, Op, check_growing
 from .stream_pattern import Rows, Unaligned, Unfit, fit
@@ -77,80 +76,36 @@ def _window(node: Node, reader: Reader) -> list[Op]:
     line, *rest = (reader.lines.get(v) for v in node.operands)
     if line is None or any(other is not None for other in rest):
         raise Unfit("its kernel depends on the signal")
-    axis = axis_of(node, line.dim)
+    axis = _axis(node, line.dim)
     if axis is None:
         return _plain(node, reader)
     taps = Taps.of(axis)
-    if taps != Taps.of(axis_of(reader.twin(node), line.dim) or axis):
+    if taps != Taps.of(_axis(reader.twin(node), line.dim) or axis):
         raise Unaligned
     result = reader.computed(node.results[0], taps, [line])
-    return [Op("window", node, taps, (line, *(None for _ in rest)), (result,), fill=_neutral(node))]
+    return [Op("window", node, taps, (line, *(None for _ in rest)), (result,), fill=neutral(node))]
 
 
-def axis_of(node: Node, dim: int) -> Axis | None:
+def _axis(node: Node, dim: int) -> Axis | None:
     """The windows along a dimension; None if there are none.
 
     Raises:
       Unfit: if all positions along it meet.
     """
-    params, shape = node.params, node.operands[0].shape
-    if node.name in ("conv_forward", "conv_input_grad"):
-        if dim == 0:
-            return None
-        if dim > params["spec"].rank:
+    if node.op == "conv" and node.name != "conv_weight_grad":
+        numbers = node.params.get("dimension_numbers")
+        batch, channels, *_ = numbers.lhs_spec if numbers else (0, len(node.operands[0].shape) - 1)
+        if dim == channels or (dim == batch and node.params.get("batch_group_count", 1) > 1):
             raise Unfit("it takes in the whole signal as channels")
-        axis = params["spec"].axes[dim - 1]
-        return axis if node.name == "conv_forward" else axis.adjoint()
-    if node.name == "conv_general_dilated":
-        return _lax_axis(node, dim)
-    if node.name == "pool_pick":
-        axis = params["windows"][dim - 1] if 0 < dim < len(shape) - 1 else None
-        if axis is not None and not isinstance(axis, Axis):
+    elif node.name == "pool_pick":
+        if 0 < dim <= len(node.params["windows"]) and not isinstance(node.params["windows"][dim - 1], Axis):
             raise Unfit("its windows depend on the length")
-        return axis
-    if node.name not in _NEUTRAL or len(node.results) != 1:
+    elif node.name not in _SLIDING or len(node.results) != 1:
         raise Unfit("it is not known to be local in time")
-    (lo, hi), kernel = params["padding"][dim], params["window_dimensions"][dim]
-    stride, dilation = params["window_strides"][dim], params["window_dilation"][dim]
-    return Axis(shape[dim], kernel, stride, dilation, lo, hi, params["base_dilation"][dim])
+    return axes(node).get(dim)
 
 
-def _lax_axis(node: Node, dim: int) -> Axis | None:
-    params = node.params
-    (batch, channels, *spatial), (_, _, *kernel_dims), _ = params["dimension_numbers"]
-    if dim == batch and params["batch_group_count"] == 1:
-        return None
-    if dim in (batch, channels):
-        raise Unfit("it takes in the whole signal as channels")
-    i = spatial.index(dim)
-    kernel = node.operands[1].shape[kernel_dims[i]]
-    (lo, hi), base = params["padding"][i], params["lhs_dilation"][i]
-    stride, dilation = params["window_strides"][i], params["rhs_dilation"][i]
-    return Axis(node.operands[0].shape[dim], kernel, stride, dilation, int(lo), int(hi), base)
-
-
-def _neutral(node: Node) -> Any:
-    """What changes no result of a window or of a running sum."""
-    dtype = node.operands[0].dtype
-    if node.name not in _NEUTRAL:
-        return 0  # of a convolution
-    if isinstance(_NEUTRAL[node.name], int):
-        return _NEUTRAL[node.name]
-    if jnp.issubdtype(dtype, jnp.floating):
-        return -np.inf if _NEUTRAL[node.name] == "least" else np.inf
-    return np.iinfo(dtype).min if _NEUTRAL[node.name] == "least" else np.iinfo(dtype).max
-
-
-_NEUTRAL: dict[str, Any] = {
-    "reduce_window_sum": 0,
-    "reduce_window_max": "least",
-    "reduce_window_min": "most",
-    "cumsum": 0,
-    "cumprod": 1,
-    "cummax": "least",
-    "cummin": "most",
-    "cumlogsumexp": "least",
-}
+_SLIDING = frozenset({"reduce_window_sum", "reduce_window_max", "reduce_window_min"})
 
 
 def _resize(node: Node, reader: Reader) -> list[Op]:
@@ -207,7 +162,7 @@ def _cumulative(node: Node, reader: Reader) -> list[Op]:
     if node.params["reverse"]:
         raise Unfit("it begins at the end")
     result = reader.computed(node.results[0], SAME, [line])
-    result.keep, result.initial = 1, _neutral(node)
+    result.keep, result.initial = 1, neutral(node)
     return [Op("cumulative", node, SAME, (line,), (result,), fill=result.initial)]
 
 

@@ -1,4 +1,7 @@
-"""One operation on a piece of its operands along time."""
+"""One operation on a piece of its operands along time.
+
+Where a piece is in the signal is known when the program runs, and only its size before: see `operation.py`.
+"""
 
 # Jaxprs are not fully typed.
 # pyright: standard
@@ -14,16 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from ..geometry import Axis
 from ..graph import Node
+from .operation import apply, axes, on_piece, with_axes
 from .stream_lines import Line, Op
-from .stream_nodes import axis_of
-
-
-def apply(node: Node, operands: Sequence[Any], **params: Any) -> list[Any]:
-    """The primitive of a node with some of its parameters replaced."""
-    found = node.equation.primitive.bind(*operands, **{**node.params, **params})
-    return list(found) if node.equation.primitive.multiple_results else [found]
 
 
 def plain(op: Op, operands: Sequence[Any], length: int) -> list[Any]:
@@ -38,27 +34,9 @@ def window(op: Op, operands: Sequence[Any], count: int, length: int) -> list[Any
     """So many results, whole periods, of windows that reach from one end of the piece to the other."""
     node, line = op.node, op.operands[0]
     assert isinstance(line, Line)
-    whole = axis_of(node, line.dim)
-    assert whole is not None
-    lo = whole.lo + op.reach[0] * whole.base
-    extent = (length - 1) * whole.base + 1
-    hi = (count - 1) * whole.stride + whole.span - lo - extent
-    axis = dataclasses.replace(whole, size=length, lo=lo, hi=hi)
-    return apply(node, operands, **_window_params(node, line.dim, axis))
-
-
-def _window_params(node: Node, dim: int, axis: Axis) -> dict[str, Any]:
-    params = node.params
-    if node.name in ("conv_forward", "conv_input_grad"):
-        own = axis if node.name == "conv_forward" else axis.adjoint()
-        axes = _put(params["spec"].axes, dim - 1, own)
-        return {"spec": dataclasses.replace(params["spec"], axes=axes)}
-    if node.name == "conv_general_dilated":
-        i = params["dimension_numbers"].lhs_spec[2:].index(dim)
-        return {"padding": _put(params["padding"], i, (axis.lo, axis.hi))}
-    if node.name == "pool_pick":
-        return {"windows": _put(params["windows"], dim - 1, axis)}
-    return {"padding": _put(params["padding"], dim, (axis.lo, axis.hi))}
+    whole = axes(node)[line.dim]
+    axis = on_piece(whole, length, count, shift=op.reach[0] * whole.base)
+    return apply(node, operands, **with_axes(node, {line.dim: axis}))
 
 
 def _put(values: Sequence[Any], at: int, value: Any) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..graph import Graph, Node, Value
 from . import stream_ends
+from .regions import live
 from .stream_lines import Line, Op, Place, Steady, check_growing, known, place, whole
 from .stream_nodes import read
 from .stream_pattern import Pattern, TooShort, Unfit
@@ -58,10 +59,9 @@ class Plan:
         self.signal = Line(x[0], axis, (x[0].shape[axis], x[1].shape[axis]))
         self._lines[x[0]] = self.signal
         reader = Reader(self._lines, dict(zip(_values(graph), _values(twin), strict=True)))
-        needed = _needed(graph)
-        for node in graph.nodes:
-            wanted = any(v in needed and v.size for v in node.results)
-            if wanted and any(v in self._lines for v in node.operands):
+        for node in live(graph, lambda node, i: node.operands[i].size > 0):
+            made = any(v.size for v in node.results)
+            if made and any(v in self._lines for v in node.operands):
                 self._add(node, reader)
         self.out = self._result(graph.outputs[0])
         self.period = math.lcm(*(line.period for line in (*self.computed, self.out)))
@@ -208,11 +208,3 @@ def _patterns(op: Op) -> list[Pattern]:
 def _values(graph: Graph) -> list[Value]:
     inner = [v for node in graph.nodes for v in (*node.operands, *node.results)]
     return [*graph.inputs, *inner, *graph.outputs]
-
-
-def _needed(graph: Graph) -> set[Value]:
-    needed = set(graph.outputs)
-    for node in reversed(graph.nodes):
-        if any(v in needed and v.size for v in node.results):
-            needed.update(node.operands)
-    return needed

@@ -14,6 +14,8 @@ from jax import lax
 
 from ..graph import Value
 from . import stream_pieces as pieces
+from .along import along
+from .operation import apply
 from .stream_lines import Line, Op, Place, Steady, whole
 from .stream_pattern import Pattern
 from .stream_plan import Plan, more, view, view_of
@@ -77,13 +79,12 @@ class Block:
 
     def _positions(self, start: Place, length: int, line: Line) -> tuple[jax.Array, jax.Array]:
         """Those of a piece, in a shape that goes with it, and the end of the line."""
-        along = jnp.arange(length, dtype=jnp.int32)
-        at = jnp.asarray(self.at(start), jnp.int32) + along
+        at = jnp.asarray(self.at(start), jnp.int32) + jnp.arange(length, dtype=jnp.int32)
         return at, self.ends[self.number[line]]
 
     def _inside(self, start: Place, length: int, line: Line) -> jax.Array:
         at, end = self._positions(start, length, line)
-        return _along((at >= 0) & (at < end), line.dim, len(line.value.shape))
+        return along((at >= 0) & (at < end), line.dim, len(line.value.shape))
 
     # Pieces.
 
@@ -128,7 +129,7 @@ class Block:
         if line.fill is None:
             return y
         there = jnp.asarray(index, jnp.int32)[:, 0] + begin
-        inside = _along((there >= 0) & (there < root_end), root.dim, x.ndim)
+        inside = along((there >= 0) & (there < root_end), root.dim, x.ndim)
         return jnp.where(inside, y, jnp.asarray(line.fill, y.dtype))
 
     # Operations.
@@ -240,12 +241,8 @@ def still(value: Value, values: dict[Value, Any]) -> Any:
             values[value] = value.data
         else:
             operands = [still(v, values) for v in value.node.operands]
-            values |= zip(value.node.results, pieces.apply(value.node, operands), strict=True)
+            values |= zip(value.node.results, apply(value.node, operands), strict=True)
     return values[value]
-
-
-def _along(vector: jax.Array, dim: int, ndim: int) -> jax.Array:
-    return vector.reshape([-1 if d == dim else 1 for d in range(ndim)])
 
 
 def _room(plan: Plan, capacity: int) -> dict[Line, int]:
@@ -263,7 +260,7 @@ def _with_edges(
     tables = [(at < len(pattern.left), at, pattern.left, pattern.left_weight, 0)]
     from_end = at - (end - len(pattern.right))
     tables.append((from_end >= 0, from_end, pattern.right, pattern.right_weight, root_end))
-    weight = None if weight is None else jnp.asarray(weight, jnp.float32)
+    weight = None if weight is None else jnp.asarray(weight)
     for there, row, table, weights, base in tables:
         if len(table) == 0:
             continue
@@ -271,12 +268,15 @@ def _with_edges(
         others = jnp.asarray(table, jnp.int32)[row] + base - begin
         index = jnp.where(there[:, None], others, jnp.asarray(index, jnp.int32))
         if weights is not None:
-            weight = jnp.where(there[:, None], jnp.asarray(weights, jnp.float32)[row], weight)
+            weight = jnp.where(there[:, None], jnp.asarray(weights)[row], weight)
     return index, weight
 
 
 def _summed(x: jax.Array, index: Any, weight: Any, dim: int, to: int) -> jax.Array:
-    """Sums over rows; copies without weights."""
+    """Sums over rows; copies without weights.
+
+    Near the ends rows follow from where a piece is, which `ops.resample.summed` would have to know before.
+    """
 
     def tap(t: int) -> jax.Array:
         return _picked(x, index[:, t], dim)
@@ -284,9 +284,8 @@ def _summed(x: jax.Array, index: Any, weight: Any, dim: int, to: int) -> jax.Arr
     if weight is None:
         return jnp.moveaxis(tap(0), dim, to)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    y = sum(
-        tap(t).astype(wide) * _along(jnp.asarray(weight[:, t]), dim, x.ndim) for t in range(index.shape[1])
-    )
+    weight = jnp.asarray(weight, jnp.finfo(wide).dtype)
+    y = sum(tap(t).astype(wide) * along(weight[:, t], dim, x.ndim) for t in range(index.shape[1]))
     return jnp.moveaxis(jnp.asarray(y), dim, to)
 
 

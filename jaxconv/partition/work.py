@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ..graph.nodes import Graph, Value
+from .along import along
 from .grid import Grid, alignment, jumps, moving
 from .host import Sink, Source, index
 from .local import sizes
@@ -254,8 +255,8 @@ def _counted(value: Value, part: Region) -> np.ndarray:
     dim = value.node.params["dimension"]
     shape = sizes(value.shape, part)
     start, _ = part[dim] or (0, 0)
-    along = np.arange(start, start + shape[dim]).reshape([-1 if d == dim else 1 for d in range(len(shape))])
-    return np.broadcast_to(along, shape).astype(value.dtype)
+    numbers = along(np.arange(start, start + shape[dim]), dim, len(shape))
+    return np.broadcast_to(numbers, shape).astype(value.dtype)
 
 
 def _axes(graph: Graph, x: Value, axes: Sequence[int] | None) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..graph import Graph, Node, Value, trace
-from ..graph.nodes import Call
+from ..graph.nodes import Call, bind
 from .coupling import Coupling, Strategy
 from .labels import Ints
 
@@ -136,12 +136,11 @@ def _custom(cut: Cut, custom: Call) -> Callable[..., Any]:
 
 def _jvp(cut: Cut, custom: Call, function: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     moving = [i for i, v in enumerate(custom.operands) if jnp.issubdtype(v.dtype, jnp.inexact)]
-
     smooth = [i for i, v in enumerate(custom.results) if jnp.issubdtype(v.dtype, jnp.inexact)]
 
     def derivative(operands: list[Any], moved: list[Any]) -> Any:
         def f(*some: Any) -> Any:
-            results = _call(custom.equation, _with(operands, moving, some))
+            results = bind(custom.equation, _with(operands, moving, some))
             return [results[i] for i in smooth]
 
         return jax.jvp(f, [operands[i] for i in moving], moved)[1]
@@ -158,7 +157,7 @@ def _vjp(cut: Cut, custom: Call, primals: Sequence[Any], cotangents: Sequence[An
 
     def derivative(operands: list[Any], backs: list[Any]) -> Any:
         def f(*some: Any) -> Any:
-            return _call(custom.equation, _with(operands, moving, some))
+            return list(bind(custom.equation, _with(operands, moving, some)))
 
         return list(jax.vjp(f, *[operands[i] for i in moving])[1](backs))
 
@@ -166,21 +165,11 @@ def _vjp(cut: Cut, custom: Call, primals: Sequence[Any], cotangents: Sequence[An
     return tuple(_with([None] * len(primals), moving, found))
 
 
-def bind(primitive: Any, operands: Sequence[Any], params: Mapping[str, Any]) -> Sequence[Any]:
-    """The results of a primitive with the parameters of an equation."""
-    results = primitive.bind(*operands, **primitive.get_bind_params(dict(params)))
-    return results if primitive.multiple_results else [results]
-
-
 def _with(operands: Sequence[Any], at: Sequence[int], some: Sequence[Any]) -> list[Any]:
     found = list(operands)
     for i, value in zip(at, some, strict=True):
         found[i] = value
     return found
-
-
-def _call(equation: Any, operands: Sequence[Any]) -> Any:
-    return list(bind(equation.primitive, operands, equation.params))
 
 
 def _like(

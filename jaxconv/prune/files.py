@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..graph.trace import is_array
 from .cut import Cut
 from .pruned import Pruned, make
-from .subject import Subject, is_array
+from .subject import Subject
 
 _SCHEMA, _VERSION = "jaxconv pruned network", 1
 
@@ -75,28 +76,25 @@ def load(path: str | os.PathLike[str], fn: Callable[..., Any], *args: Any, **kwa
             arrays = {
                 name: _array(stored[f"params/{name}"], dtype) for name, dtype in config["dtypes"].items()
             }
+        original, kept, strategy = config["original"], config["kept"], config["strategy"]
+        if arrays.keys() != original.keys():
+            raise ValueError(f"it has not the arrays {sorted(original)} that it names")
     except (OSError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{folder} holds no pruned network of version {_VERSION}: {error}.") from error
     subject, leaves, rest = Subject.of(fn, args)
     shapes = {n: list(x.shape) for n, x in zip(subject.names, leaves, strict=True) if is_array(x)}
-    if shapes != config["original"]:
-        differ = sorted(
-            {
-                n
-                for n in shapes.keys() | config["original"].keys()
-                if shapes.get(n) != config["original"].get(n)
-            }
-        )
+    if shapes != original:
+        differ = sorted(n for n in shapes.keys() | original.keys() if shapes.get(n) != original.get(n))
         raise ValueError(
             f"{folder} was pruned from another model: {differ[0]} has shape {shapes.get(differ[0])} here and "
-            f"{config['original'].get(differ[0])} there; hand over the original one."
+            f"{original.get(differ[0])} there; hand over the original one."
         )
     graph, values = subject.graph(rest, kwargs)
     masks = []
     for i, value in values.items():
-        kept = config["kept"].get(subject.names[i], {})
-        masks.append([_mask(n, kept.get(str(d))) for d, n in enumerate(value.shape)])
-    cut = Cut.of_masks(graph, list(values.values()), masks, config["strategy"])
+        own = kept.get(subject.names[i], {})
+        masks.append([_mask(n, own.get(str(d))) for d, n in enumerate(value.shape)])
+    cut = Cut.of_masks(graph, list(values.values()), masks, strategy)
     return make(subject, leaves, cut, values, {}, arrays)
 
 

@@ -84,6 +84,8 @@ def _couple(c: Coupling, node: Node, groups: int, full: Ints, part: Ints, dims: 
     kernel = node.operands[1]
     if c.strategy == "regroup" and p.shape[1] > 1 and kernel.kind == "argument":
         c.labels.lock(place_in_group, f"{place(node)} is regrouped")
+        for other in (r for r in c.regrouped.values() if r.kernel is kernel):
+            c.labels.unite(other.part, part)  # a layer that is called again has one new kernel
         c.regrouped[node] = Regrouped(node, kernel, groups, full, part, dims)
     elif c.strategy == "groups" or p.shape[1] == 1:  # depthwise
         c.labels.lock(place_in_group, f"{place(node)} loses whole groups only")

@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from ..graph import Node, Value
+from ..graph.trace import is_array
 from .coupling import Strategy, place
 from .cut import Cut, evaluate
 from .grouped import cover, form, regrouped, spread
 from .labels import Ints
 from .rebind import groups_left
-from .subject import Subject, flat_arrays, is_array
+from .subject import Subject, flat_arrays
 
 Masks = Mapping[str, tuple[Ints, ...]]
 

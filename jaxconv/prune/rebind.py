@@ -12,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from ..graph import Node, Value
-from .cut import Cut, bind
+from ..graph.nodes import bind
+from .cut import Cut
 from .grouped import cover, form
 
 _FORMS = {"reshape", "broadcast_in_dim", "squeeze", "transpose", "convert_element_type"}
@@ -23,7 +24,7 @@ def rebind(cut: Cut, node: Node, operands: Sequence[Any]) -> Sequence[Any]:
     params = dict(node.params)
     if cut.touches(node):
         if node.op == "constant":
-            whole = bind(node.equation.primitive, operands, params)
+            whole = bind(node.equation, operands, params)
             return [cut.left(v, array) for v, array in zip(node.results, whole, strict=True)]
         if node.name == "slice":
             return [_sliced(cut, node, operands[0])]
@@ -32,7 +33,7 @@ def rebind(cut: Cut, node: Node, operands: Sequence[Any]) -> Sequence[Any]:
         params |= _PARAMS.get(node.name, _same)(cut, node)
     elif node.name in ("div", "mul"):
         operands = _counted(cut, node, operands)
-    return bind(node.equation.primitive, operands, params)
+    return bind(node.equation, operands, params)
 
 
 def _same(_: Cut, __: Node) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from ..graph.reshaped import groups
 from .labels import Ints, Labels
 
 _KEPT = "a reshape keeps its size"
@@ -61,16 +62,8 @@ def blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int],
       [([0], [0]), ([1], [1, 2]), ([3], [3])]
     """
     left, right = ([d for d, n in enumerate(shape) if n != 1] for shape in (before, after))
-    found: list[tuple[list[int], list[int]]] = []
-    while left or right:
-        ours, theirs = [left.pop(0)], [right.pop(0)]
-        while (a := np.prod([before[d] for d in ours])) != (b := np.prod([after[d] for d in theirs])):
-            if a < b:
-                ours.append(left.pop(0))
-            else:
-                theirs.append(right.pop(0))
-        found.append((ours, theirs))
-    return found
+    found = groups([before[d] for d in left], [after[d] for d in right])
+    return [([left[i] for i in ours], [right[j] for j in theirs]) for ours, theirs in found]
 
 
 def settle(relations: Sequence[Relation], labels: Labels, known: Collection[int]) -> None:

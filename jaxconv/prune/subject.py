@@ -8,14 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..graph import Graph, Value, trace
-
-
-def is_array(leaf: Any) -> bool:
-    """As `graph.trace` sees it."""
-    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+from ..graph.trace import is_array
 
 
 def is_weight(leaf: Any) -> bool:
@@ -46,7 +41,7 @@ class Subject:
         """The subject, the parameters' leaves, and the other arguments.
 
         Raises:
-          ValueError: if there are no parameters.
+          ValueError: if there are no parameters, or two of one name.
         """
         if not callable(fn):
             raise ValueError(
@@ -63,6 +58,9 @@ class Subject:
         whole = fn if position < 0 else args[position]
         pairs, tree = jax.tree_util.tree_flatten_with_path(whole)
         names = tuple(jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in pairs)
+        if len({*names}) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"two parameters go by the name {twice[0]!r}; rename one of their keys.")
         leaves = [leaf for _, leaf in pairs]
         forms = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array(x) else x for x in leaves)
         rest = tuple(a for i, a in enumerate(args) if i != position)

@@ -25,6 +25,23 @@ def known(value: Any) -> bool:
     return not isinstance(value, Tracer)
 
 
+def check_positive(value: Any, name: str) -> None:
+    """Raises unless all of it is above zero; a traced value can't be looked at and passes."""
+    if known(value) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{name}={value} must be positive.")
+
+
+def check_option(value: Any, name: str, shape: tuple[int, ...] = ()) -> None:
+    """An option is one number for all pictures, or, where a shape is given, one for each position."""
+    if value is None or np.shape(value) in ((), shape):
+        return
+    each = f", or one for each position, {shape}" if shape else ""
+    raise ValueError(
+        f"{name} has shape {np.shape(value)}; wanted one number{each}. Map over pictures with one each by "
+        "jax.vmap."
+    )
+
+
 def check_size(size: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """The PSF must not be larger than the data."""
     if len(size) != len(shape) or any(k > n for k, n in zip(size, shape, strict=True)):

@@ -67,7 +67,7 @@ def blind(
       scene_steps: updates of the scene in each turn. More lets it explain the data before the PSF does.
       psf_steps: updates of the PSF in each turn. 0 is `richardson_lucy`; more trusts the guess less.
       background: light that was not blurred, b, a number or one for each pixel.
-      weights: w in [0, 1], for each pixel; 0 where there are no data.
+      weights: w in [0, 1], for each pixel; 0 where there are no data, whatever y is there, NaN too.
       stop: rule that stops before; see `RelativeChange`, `Discrepancy`, `Whiteness`.
       boundary: what is outside of the frame, as in `Blur`.
       gradient: "unrolled" or "checkpoint", as in `richardson_lucy`.
@@ -103,7 +103,7 @@ def blind(
     if given.frames.lead:
         raise ValueError(f"y of shape {given.y.shape} is several pictures; use jax.vmap for them.")
     background = given.mapped(background, "background")
-    weights = given.mapped(1.0 if weights is None else weights, "weights")
+    given, weights = given.weighed(weights)
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         fixed = (boundary, scene_steps, psf_steps, Options(iterations, gradient, callback))
         x, found, k, history = _run(given.y, given.psf, background, weights, stop, fixed)

@@ -86,6 +86,13 @@ class Problem(typing.NamedTuple):
             )
         return self.frames.enter(jnp.broadcast_to(array.astype(self.y.dtype), whole), self.rank)
 
+    def weighed(self, weights: Any) -> tuple[Problem, jax.Array]:
+        """With y zero where it counts for nothing, for 0 times NaN is NaN; and the weights, by default 1."""
+        if weights is None:
+            return self, jnp.ones_like(self.y)
+        weights = self.mapped(weights, "weights")
+        return self._replace(y=jnp.where(weights == 0, 0, self.y)), weights
+
     def scene(self, array: Any, name: str, domain: tuple[int, ...]) -> jax.Array | None:
         """A number, or a scene for one picture or for all, as a scene for each picture."""
         if array is None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .arrays import floating, known
+from .arrays import check_positive, floating, known
 
 
 def poisson(key: jax.Array, x: ArrayLike, *, peak: float | ArrayLike = 1.0) -> jax.Array:
@@ -28,8 +28,7 @@ def poisson(key: jax.Array, x: ArrayLike, *, peak: float | ArrayLike = 1.0) -> j
       >>> float(poisson(jax.random.key(0), jax.numpy.full(10_000, 5.0)).var().round())
       5.0
     """
-    if known(peak) and not jnp.all(jnp.asarray(peak) > 0):
-        raise ValueError(f"peak={peak} must be positive.")
+    check_positive(peak, "peak")
     x = floating(x, "x")
     return jax.random.poisson(key, jnp.maximum(x, 0) * peak).astype(x.dtype) / peak
 

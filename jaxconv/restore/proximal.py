@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from ..typing import Layout
 from . import frames as _frames
+from .arrays import check_option
 from .choose import noise_level
 from .iterate import Callback, Gradient, Options, Report, Restored, check_options, iterate
 from .models import Boundary, Model
@@ -80,7 +81,8 @@ def fista(
       iterations: how many, or how many at most if there is a rule.
       start: number, or scene; None is flat, with the data's mean.
       background: light that was not blurred, b, a number or one for each pixel.
-      weights: w, for each pixel; 0 where there are no data, else 1 / variance up to a factor.
+      weights: w, for each pixel; 0 where there are no data, whatever y is there, NaN too; else 1 / variance
+        up to a factor.
       lipschitz: L, at least the square of the largest singular value of √w H; None bounds it for PSFs that
         are not negative.
       stop: rule that stops before; see `RelativeChange`, `Discrepancy`, `Whiteness`.
@@ -116,9 +118,12 @@ def fista(
         raise ValueError(f"inner={inner!r} must be a positive integer.")
     given = _frames.problem(y, psf, layout=layout, light=lipschitz is None)
     background = given.mapped(background, "background")
-    weights = given.mapped(1.0 if weights is None else weights, "weights")
+    given, weights = given.weighed(weights)
     model = _frames.model_of(given.psf, given.shape, boundary)
     start = given.scene(start, "start", model.domain)
+    if denoiser is None:
+        check_option(weight, "weight", model.domain)
+    check_option(lipschitz, "lipschitz")
     strength, chosen = _strength(weight, given)
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         options = Options(iterations, gradient, callback)
@@ -229,14 +234,15 @@ def denoise_tv(
     Returns:
       x and p.
     """
-    # |∇|² <= 4 rank. Written for q = strength p, |q| <= strength: zero is no special case.
-    size = 1 / (4 * v.ndim)
+    # |∇|² <= 4 rank. Written for q = strength p, |q| <= strength: zero is no special case, but for the root's
+    # derivative, which `least` keeps finite.
+    size, least = 1 / (4 * v.ndim), jnp.finfo(v.dtype).tiny
     project = (lambda x: jnp.maximum(x, 0)) if positive else (lambda x: x)
 
     def once(_: int, q: jax.Array) -> jax.Array:
         q = q + size * gradient(project(v + divergence(q)))
-        length = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(q), axis=0), jnp.square(strength)))
-        return q * (strength / jnp.maximum(length, jnp.finfo(v.dtype).tiny))
+        most = jnp.maximum(jnp.square(strength), least)
+        return q * (strength / jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(q), axis=0), most)))
 
     q = jax.lax.fori_loop(0, steps, once, dual)
     return project(v + divergence(q)), q

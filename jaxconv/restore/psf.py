@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .arrays import check_size, check_values, floating, known
+from .arrays import check_positive, check_size, check_values, floating, known
 
 _FIRST_ZERO = 3.8317059702  # of the Bessel function J1
-_NODES = 256  # of the integral for J1; exact to rounding up to arguments of about 200
+_NODES = 256  # of the integral for J1, which they give to rounding up to arguments of 400 and not beyond 500
+_FAR = 200  # arguments of J1 from which two terms of its expansion for large ones are right to 1e-5
 
 
 def gaussian(sigma: float | ArrayLike, *, shape: Sequence[int] | None = None, rank: int = 2) -> jax.Array:
@@ -43,7 +44,7 @@ def gaussian(sigma: float | ArrayLike, *, shape: Sequence[int] | None = None, ra
       >>> gaussian(1.0, shape=(1, 5))[0].round(3).tolist()
       [0.054, 0.244, 0.403, 0.244, 0.054]
     """
-    _check_positive(sigma, "sigma")
+    check_positive(sigma, "sigma")
     sigmas = floating(sigma, "sigma")
     if shape is not None:
         rank = len(_shape(shape))
@@ -95,7 +96,7 @@ def disk(radius: float | ArrayLike, *, shape: Sequence[int] | None = None, rank:
       >>> disk(1.0).round(3).tolist()
       [[0.026, 0.15, 0.026], [0.15, 0.299, 0.15], [0.026, 0.15, 0.026]]
     """
-    _check_positive(radius, "radius")
+    check_positive(radius, "radius")
     if shape is None:
         shape = (2 * math.ceil(_known(radius, "radius")) + 1,) * rank
     return normalised(jnp.clip(jnp.asarray(radius) + 0.5 - _distance(shape), 0, 1))
@@ -121,7 +122,7 @@ def motion(
       >>> motion(3.0, 0.0).round(2).tolist()
       [[0.04, 0.29, 0.33, 0.29, 0.04]]
     """
-    _check_positive(length, "length")
+    check_positive(length, "length")
     turn = jnp.deg2rad(floating(angle, "angle"))
     direction = jnp.stack([-jnp.sin(turn), jnp.cos(turn)])
     if shape is None:
@@ -143,14 +144,14 @@ def trajectory(
     Args:
       key: of jax.random; the same key is the same trajectory.
       shape: size of the PSF, two axes.
-      samples: positions along the path. More is smoother.
+      samples: positions along the path, at least 2. More is smoother.
       inertia: from 0 (Brownian motion) to below 1 (straighter).
 
     Returns:
       The PSF; it sums to one.
 
     Raises:
-      ValueError: for an inertia outside of [0, 1), or a shape without two axes.
+      ValueError: for an inertia outside of [0, 1), a shape without two axes, or a single sample.
 
     References:
       Boracchi, Foi: Modeling the performance of image restoration from motion blur. IEEE Trans. Image
@@ -166,6 +167,8 @@ def trajectory(
     shape = _shape(shape)
     if len(shape) != 2:
         raise ValueError(f"shape={shape} must have two axes; a trajectory lies in a plane.")
+    if samples < 2:
+        raise ValueError(f"samples={samples} make no path; take 2 or more.")
     pushes = jax.random.normal(key, (samples, 2))
     _, velocity = jax.lax.scan(lambda v, push: (inertia * v + push, inertia * v + push), jnp.zeros(2), pushes)
     path = jnp.cumsum(velocity, axis=0)
@@ -197,14 +200,18 @@ def airy(radius: float | ArrayLike, *, shape: Sequence[int] | None = None) -> ja
       >>> (psf / psf[2]).round(3).tolist()
       [0.0, 0.368, 1.0, 0.368, 0.0]
     """
-    _check_positive(radius, "radius")
+    check_positive(radius, "radius")
     if shape is None:
         shape = (2 * math.ceil(3.24 * _known(radius, "radius")) + 1,) * 2
     v = _FIRST_ZERO * _distance(shape) / jnp.asarray(radius)
     # J1(v) / v = (1/π) ∫ cos(v cos t) sin(t)² dt over [0, π], by the midpoint rule, which is exact here.
     t = (jnp.arange(_NODES) + 0.5) * (jnp.pi / _NODES)
-    ratio = jnp.mean(jnp.cos(v[..., None] * jnp.cos(t)) * jnp.square(jnp.sin(t)), axis=-1)
-    return normalised(jnp.square(2 * ratio))
+    near = jnp.mean(jnp.cos(v[..., None] * jnp.cos(t)) * jnp.square(jnp.sin(t)), axis=-1)
+    large = jnp.maximum(v, _FAR)
+    phase = large - 0.75 * jnp.pi
+    waves = jnp.cos(phase) - 3 / (8 * large) * jnp.sin(phase)
+    far = jnp.sqrt(2 / (jnp.pi * large)) * waves / large
+    return normalised(jnp.square(2 * jnp.where(v < _FAR, near, far)))
 
 
 def from_image(
@@ -282,14 +289,17 @@ def normalised(psf: ArrayLike) -> jax.Array:
       The PSF divided by its sum.
 
     Raises:
-      ValueError: never; the sum of a traced array can't be looked at.
+      ValueError: for a sum of zero, or one that is not finite; that of a traced array can't be looked at.
 
     Example:
       >>> normalised([1.0, 3.0]).tolist()
       [0.25, 0.75]
     """
     psf = floating(psf, "psf")
-    return psf / jnp.sum(psf)
+    total = jnp.sum(psf)
+    if known(total) and (total == 0 or not jnp.isfinite(total)):
+        raise ValueError(f"psf sums to {total:g}; wanted a finite number that is not zero.")
+    return psf / total
 
 
 def splat(positions: jax.Array, shape: Sequence[int]) -> jax.Array:
@@ -303,7 +313,7 @@ def splat(positions: jax.Array, shape: Sequence[int]) -> jax.Array:
       The PSF; each sample is shared linearly between its neighbouring pixels, and all sum to one.
 
     Raises:
-      ValueError: if shape has not one entry for each column of positions.
+      ValueError: if shape has not one entry for each column of positions, or all of them fall outside.
 
     Example:
       >>> import jax.numpy as jnp
@@ -387,11 +397,6 @@ def _known(value: Any, name: str) -> Any:
             f"{name} is traced, so nothing can be decided by its value; give a shape, or stay outside of jit."
         )
     return value
-
-
-def _check_positive(value: Any, name: str) -> None:
-    if known(value) and not np.all(np.asarray(value) > 0):
-        raise ValueError(f"{name}={value} must be positive.")
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

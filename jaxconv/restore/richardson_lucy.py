@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from ..typing import Layout
 from . import frames as _frames
+from .arrays import check_option, check_positive
 from .iterate import Callback, Gradient, Options, Report, Restored, check_options, iterate
 from .models import Boundary, Model
 from .progress import shown
@@ -69,9 +70,10 @@ def richardson_lucy(
       iterations: how many, or how many at most if there is a rule. More are sharper and noisier.
       start: number, or scene; None is the mean of y - background.
       background: light that was not blurred, b, a number or one for each pixel. More is darker ground.
-      weights: w in [0, 1], for each pixel; 0 where there are no data, as at saturated or dead pixels.
+      weights: w in [0, 1], for each pixel; 0 where there are no data, as at saturated or dead pixels,
+        whatever y is there, NaN too.
       damping: T of White: differences below T standard deviations of the Poisson noise are not followed.
-        More is smoother in even areas. Wants y in counts.
+        Positive; more is smoother in even areas. Wants y in counts.
       tv: λ of Dey, the strength of total variation, 0.002 to 0.05; more is flatter. Eq. 1 is divided by
         1 - λ div(∇x / |∇x|).
       accelerate: extrapolate along the last change (Biggs, Andrews). As many iterations do the work of
@@ -115,9 +117,13 @@ def richardson_lucy(
     check_options(iterations, gradient, stop)
     given = _frames.problem(y, psf, layout=layout, light=True)
     background = given.mapped(background, "background")
-    weights = given.mapped(1.0 if weights is None else weights, "weights")
+    given, weights = given.weighed(weights)
     model = _frames.model_of(given.psf, given.shape, boundary)
     start = given.scene(start, "start", model.domain)
+    check_option(damping, "damping", given.shape)
+    check_option(tv, "tv", model.domain)
+    if damping is not None:
+        check_positive(damping, "damping")
     with shown(iterations, callback, enabled=progress, traced=given.y) as callback:
         options = Options(iterations, gradient, callback)
         terms = Terms(model, damping, tv, stop)
@@ -189,7 +195,8 @@ def multiplicative(
 
 def floor_of(y: jax.Array) -> jax.Array:
     """What rounding leaves of a zero: a transform's error is relative to the brightest pixel."""
-    return jnp.finfo(y.dtype).eps * jnp.max(y) + jnp.finfo(y.dtype).tiny
+    brightest, kind = jnp.max(y), jnp.finfo(y.dtype)
+    return jnp.maximum(kind.eps * jnp.where(brightest > 0, brightest, 1), kind.tiny)
 
 
 def damped(y: jax.Array, predicted: jax.Array, damping: Any) -> jax.Array:

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from ..typing import Layout
 from . import choose, extend
 from . import frames as _frames
-from .arrays import floating
+from .arrays import check_option, floating
 from .iterate import Report, Restored
 from .spectrum import Operator, frequencies, multiplicity, otf, penalties, power, squares
 from .whittle import fit
@@ -130,6 +131,7 @@ def wiener(
       >>> x.round(3).tolist()
       [2.0, 4.0, 8.0]
     """
+    check_option(noise, "noise")
     if balance is None:
         params = (floating(psf, "psf"), noise)
         x, report = _solved("wiener", _wiener_of_photographs, (), y, psf, params, boundary, layout)
@@ -215,8 +217,10 @@ def tikhonov(
         raise ValueError(
             f"operator={operator!r} is not known; use one of {', '.join(get_args(Operator))}, or an array."
         )
+    check_option(weight, "weight")
+    check_option(noise, "noise")
     named = operator if isinstance(operator, str) else None
-    given = None if named else jnp.asarray(operator)
+    given = None if named else floating(operator, "operator")
     params = (weight, given, noise)
     x, report = _solved("tikhonov", _tikhonov, (named, rule), y, psf, params, boundary, layout)
     why = "" if weight is not None else _WHY[rule]
@@ -228,6 +232,11 @@ def _tikhonov(
 ) -> tuple[jax.Array, dict[str, Any]]:
     weight, given, noise = params
     sizes = of.whole.shape
+    if operator is None and (given.ndim != len(sizes) or np.any(np.greater(given.shape, sizes))):
+        raise ValueError(
+            f"operator has shape {given.shape}; wanted {len(sizes)} axes, none longer than those of the "
+            f"continued picture, {sizes}."
+        )
     penalty = penalties(sizes, operator) if operator else power(otf(given.astype(of.y.dtype), sizes))
     if weight is not None:
         return _regularised(of, weight * penalty), {}

@@ -28,7 +28,7 @@ def _box(height: float, width: float | None = None) -> jax.Array:
 
 
 def _whole(value: float, name: str) -> int:
-    if value != int(value):
+    if not float(value).is_integer():
         raise ValueError(f"{name}={value:g} must be a whole number.")
     return int(value)
 

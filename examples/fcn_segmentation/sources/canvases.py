@@ -14,16 +14,10 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_closing, zoom
 
-from ...common.idx import read_idx
+from ...fashion_mnist.data import DEBIAN, FASHION_CLASSES, read_pair
 from ..dataset import DataSet, Pair
 from .texture import texture
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-HOW_TO_GET_IT = "apt install dataset-fashion-mnist, or name a folder with its four IDX files"
-CLASSES = (
-    *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
-)
 # Below this a garment's picture holds what resizing left of its border.
 _BLACK = 12
 _MOST_SHOWN = 5
@@ -43,9 +37,7 @@ def load(folder: Path | None, *, images: int, size: int, seed: int) -> DataSet:
     """
 
     def part(number: int, start: str, name: str, count: int) -> list[Pair]:
-        garments, labels = (
-            _read(folder or DEBIAN, f"{start}-{what}") for what in ("images-idx3", "labels-idx1")
-        )
+        garments, labels = read_pair(folder or DEBIAN, start)
         return [
             compose(garments, labels, f"{name} {i}", size, np.random.default_rng([seed, number, i]))
             for i in range(count)
@@ -53,19 +45,12 @@ def load(folder: Path | None, *, images: int, size: int, seed: int) -> DataSet:
 
     return DataSet(
         name="canvases",
-        classes=("background", *CLASSES),
+        classes=("background", *FASHION_CLASSES),
         training=part(0, "train", "training canvas", images),
         held_out=part(1, "t10k", "held-out canvas", max(1, images // 5)),
         upright=True,
         note="Fashion-MNIST garments laid on noise; held-out canvases show its test images",
     )
-
-
-def _read(folder: Path, name: str) -> np.ndarray:
-    for suffix in ("-ubyte.gz", "-ubyte"):
-        if (folder / f"{name}{suffix}").is_file():
-            return read_idx(folder / f"{name}{suffix}")
-    raise ValueError(f"no {name}-ubyte.gz in {folder}: {HOW_TO_GET_IT}")
 
 
 def compose(garments: np.ndarray, labels: np.ndarray, name: str, size: int, rng: np.random.Generator) -> Pair:

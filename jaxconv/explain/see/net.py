@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...graph import Call, Graph, Node, Value, trace
+from ...graph.nodes import bind
 from ...graph.trace import is_array
 from .relu import nonlinearities, opened, rectifiers
 
@@ -81,7 +82,7 @@ class _Run:
             if call is not None:
                 operands, results, equation = call.operands, call.results, call.equation
                 at = call.stop
-                values = _bind(equation, [self._read(v, found) for v in operands])
+                values = bind(equation, [self._read(v, found) for v in operands])
             else:
                 node = graph.nodes[at]
                 results, at = node.results, at + 1
@@ -107,18 +108,9 @@ class _Run:
             nodes = graph.nodes[call.start : call.stop]
             inside = {result for node in nodes for result in node.results} - {*call.results}
             changes = opened(call, graph) and any(self._changes(node) for node in nodes)
-            if changes or inside & self.watched:
-                continue
-            if call.stop == call.start or {*call.results} & {*call.operands}:
-                self._refuse(call)
-            whole[call.start] = call
+            if nodes and not changes and not inside & self.watched:
+                whole[call.start] = call
         return whole
-
-    def _refuse(self, call: Call) -> None:
-        raise ValueError(
-            f"{call.equation.primitive.name} hands an operand on unchanged, with a derivative of its own, "
-            "which a graph does not hold; take that function out of the network to look at it."
-        )
 
     def _changes(self, node: Node) -> bool:
         return node in self.rectifiers or any(self._changes(n) for b in node.bodies for n in b.nodes)
@@ -129,7 +121,7 @@ class _Run:
             y = self.rectify(found.get(self.rectifiers[node], self.rectifiers[node].data))
             return [jnp.minimum(y, operands[2]) if node.name == "clamp" else y]
         if not self._changes(node) or node.name == "while":
-            return _bind(node.equation, operands)
+            return bind(node.equation, operands)
         if node.op == "branch":
             index, rest = operands[0], operands[1:]
             return lax.switch(index, [self._body(body) for body in node.bodies], *rest)
@@ -154,9 +146,3 @@ class _Run:
         start, xs = operands[consts : consts + carried], operands[consts + carried :]
         carry, ys = lax.scan(one, start, xs, **options)
         return [*carry, *ys]
-
-
-def _bind(equation: Any, operands: Sequence[Any]) -> Sequence[Any]:
-    primitive = equation.primitive
-    results = primitive.bind(*operands, **primitive.get_bind_params(equation.params))
-    return results if primitive.multiple_results else [results]

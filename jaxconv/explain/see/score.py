@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .layers import activations
 from .rule import Name, Rule, with_rule
@@ -53,11 +55,12 @@ def score(y: Any, target: Target) -> jax.Array:
                 f"{y.shape[-1]} channels, or an index."
             )
         return y.reshape(())
-    index = (..., target) if isinstance(target, int) else tuple(target)
-    sizes = y.shape[-1:] if isinstance(target, int) else y.shape
-    numbers = (target,) if isinstance(target, int) else index
+    channel = isinstance(target, SupportsIndex)  # as NumPy's and JAX's integers are, too
+    index = (..., operator.index(target)) if channel else tuple(target)
+    sizes = y.shape[-1:] if channel else y.shape
+    numbers = index[1:] if channel else index
     if len(numbers) > len(sizes) or not all(
-        -n <= i < n for i, n in zip(numbers, sizes, strict=False) if isinstance(i, int)
+        -n <= i < n for i, n in zip(numbers, sizes, strict=False) if isinstance(i, int | np.integer)
     ):
         raise ValueError(f"target={target!r} is no position of a result of shape {y.shape}.")
     return y[index].sum()

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 
 from ...ops.conv import conv, conv_transpose
 from ..torch import conv_kernel, conv_transpose_kernel
-from .nodes import Node, Op, Value, aligned, namespace
+from .nodes import Node, Op, Value, aligned, bounded, namespace
 
 Pads = list[tuple[int, int]]
 
 
-def geometry(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], Any]:
-    """Strides, dilations and padding as jaxconv spells them, for `rank` spatial dimensions."""
+def geometry(node: Node, x: Value, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], Any]:
+    """Strides, dilations and padding as jaxconv spells them, for windows of `rank` spatial dimensions."""
+    if x.ndim != rank + 2:
+        raise ValueError(f"its operand has shape {x.shape}; wanted (N, C) and {rank} spatial dimensions.")
     ones = (1,) * rank
     strides, dilations = node.get("strides", ones), node.get("dilations", ones)
     pads = node.get("pads", (0,) * 2 * rank)
@@ -31,6 +33,7 @@ def geometry(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], A
     names = {"SAME_UPPER": "SAME", "SAME_LOWER": "SAME_LOWER", "VALID": "VALID"}
     auto = node.get("auto_pad", "NOTSET")
     explicit = list(zip(pads[:rank], pads[rank:], strict=True))
+    bounded([n + lo + hi for n, (lo, hi) in zip(x.shape[2:], explicit, strict=True)])
     return strides, dilations, names.get(auto, explicit)
 
 
@@ -51,7 +54,7 @@ def _check_window(node: Node, window: Sequence[int]) -> None:
 def _conv(node: Node, x: Value, weight: Value, bias: Value = None) -> Value:
     kernel = conv_kernel(jnp.asarray(weight))
     _check_window(node, kernel.shape[:-2])
-    strides, dilations, padding = geometry(node, kernel.ndim - 2)
+    strides, dilations, padding = geometry(node, x, kernel.ndim - 2)
     return conv(
         x,
         kernel,
@@ -68,13 +71,16 @@ def _conv_transpose(node: Node, x: Value, weight: Value, bias: Value = None) -> 
     kernel = conv_transpose_kernel(jnp.asarray(weight))
     window = kernel.shape[:-2]
     _check_window(node, window)
-    strides, dilations, padding = geometry(node, len(window))
+    strides, dilations, padding = geometry(node, x, len(window))
+    crops = _cropped(node, x.shape[2:], window, strides, dilations, padding)
+    whole = zip(x.shape[2:], strides, window, dilations, crops, strict=True)
+    bounded([n * s + k * d + max(-lo, 0) + max(-hi, 0) for n, s, k, d, (lo, hi) in whole])
     return conv_transpose(
         x,
         kernel,
         bias,
         stride=strides,
-        padding=_cropped(node, x.shape[2:], window, strides, dilations, padding),
+        padding=crops,
         dilation=dilations,
         groups=node.get("group", 1),
         layout="channels_first",

@@ -59,7 +59,7 @@ def _mod(node: Node, a: Value, b: Value) -> Value:
 def _pow(_: Node, x: Value, exponent: Value) -> Value:
     if on_host(exponent) and np.size(exponent) == 1 and np.ndim(exponent) <= np.ndim(x):
         number = np.asarray(exponent).item()
-        if number == int(number):  # whose gradient is right below zero, too
+        if abs(number) < 2**31 and number == int(number):  # whose gradient is right below zero, too
             return x ** int(number) if number >= 0 else (1 / x ** int(-number)).astype(x.dtype)
     xp = namespace(x, exponent)
     return xp.power(*aligned(x, exponent)).astype(x.dtype)

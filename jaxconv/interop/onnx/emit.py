@@ -7,6 +7,7 @@ layers never come to be.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...graph import Value
+from ...graph import Graph, Value
 from .files import package
 
 
@@ -70,9 +71,11 @@ class Window:
 
 
 class Emitter:
-    """Collects the nodes and the initialisers of a file."""
+    """Collects the nodes and the initialisers of a function's file."""
 
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph) -> None:
+        used = (v for values in (graph.outputs, *(n.operands for n in graph.nodes)) for v in values)
+        self.uses: collections.Counter[Value] = collections.Counter(used)
         self.nodes: list[Any] = []
         self.arrays: dict[str, np.ndarray] = {}
         self.held: dict[Value, Held] = {}

@@ -27,6 +27,8 @@ def _gather(node: Node, x: Value, indices: Value) -> Value:
 def _gather_elements(node: Node, x: Value, indices: Value) -> Value:
     axis = axis_of(node.get("axis", 0), x.ndim)
     at = _counted(indices, x.shape[axis])
+    if len(indices.shape) == x.ndim:  # along the other axes it takes what has the index's own place
+        x = x[tuple(slice(None if i == axis else n) for i, n in enumerate(indices.shape))]
     return namespace(x, indices).take_along_axis(x, at, axis)
 
 

@@ -37,7 +37,8 @@ def _slice(node: Node, x: Value, *given: Value) -> Value:
             raise ValueError("a step of a slice is 0.")
         at = axis_of(axis, x.ndim)
         first, last, step = slice(start, end, step).indices(x.shape[at])
-        index[at] = slice(first, None if last < 0 else last, step)
+        # Backwards ONNX begins at the first position where Python begins before it.
+        index[at] = slice(max(first, 0), None if last < 0 else last, step)
     return x[tuple(index)]
 
 

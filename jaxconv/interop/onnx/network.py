@@ -106,7 +106,7 @@ def _results(node: Node, operands: list[Value]) -> tuple[Value, ...]:
     try:
         with np.errstate(all="ignore"):
             found = OPS[node.op].run(node, *operands)
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
         shapes = ", ".join("none" if x is None else f"{x.dtype}{list(np.shape(x))}" for x in operands)
         raise ValueError(f"{node} of {shapes}: {error}") from error
     return found if isinstance(found, tuple) else (np.asarray(found) if np.isscalar(found) else found,)

@@ -98,11 +98,11 @@ def _lp(node: Node, x: Value) -> Value:
 
 
 def _local_response(node: Node, x: Value) -> Value:
-    size = node.get("size")
-    before = (size - 1) // 2
-    squares = jnp.pad(x * x, [(0, 0), (before, size - 1 - before), *((0, 0) for _ in x.shape[2:])])
-    channels = x.shape[1]
-    total = sum(jax.lax.slice_in_dim(squares, k, k + channels, axis=1) for k in range(size))
+    size, channels = node.get("size"), x.shape[1]
+    before, behind = (min(n, channels) for n in ((size - 1) // 2, size // 2))  # beyond are zeros only
+    squares = jnp.pad(x * x, [(0, 0), (before, behind), *((0, 0) for _ in x.shape[2:])])
+    places = range(before + 1 + behind)
+    total = sum(jax.lax.slice_in_dim(squares, k, k + channels, axis=1) for k in places)
     scale = node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * total
     return x * scale ** -node.get("beta", 0.75)
 

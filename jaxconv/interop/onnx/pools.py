@@ -13,14 +13,21 @@ from ...ops.conv import conv
 from ...ops.pool import max_pool, max_unpool
 from ...ops.pool_mean import avg_pool
 from .convs import geometry, wrong_auto_pad
-from .nodes import Node, Op, Value, ints, root
+from .nodes import Node, Op, Value, bounded, ints, root
 
 _FIRST: Any = {"layout": "channels_first"}
 
 
-def _max_pool(node: Node, x: Value) -> Value:
+def _window(node: Node, x: Value) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Any]:
+    """Its size, strides, dilations and padding."""
     window = node.get("kernel_shape")
-    strides, dilations, padding = geometry(node, len(window))
+    strides, dilations, padding = geometry(node, x, len(window))
+    bounded([n + (k - 1) * d for n, k, d in zip(x.shape[2:], window, dilations, strict=True)])
+    return window, strides, dilations, padding
+
+
+def _max_pool(node: Node, x: Value) -> Value:
+    window, strides, dilations, padding = _window(node, x)
     options: Any = {
         "stride": strides,
         "padding": padding,
@@ -45,18 +52,19 @@ def _numbered(indices: Value, shape: tuple[int, ...], *, by_column: bool) -> Val
 
 
 def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None) -> Value:
-    window = node.get("kernel_shape")
-    strides, _, pads = geometry(node, len(window))
-    size = [
-        (n - 1) * s - lo - hi + k
-        for n, s, (lo, hi), k in zip(x.shape[2:], strides, pads, window, strict=True)
-    ]
+    window, strides, _, pads = _window(node, x)
+    size = bounded(
+        [
+            (n - 1) * s - lo - hi + k
+            for n, s, (lo, hi), k in zip(x.shape[2:], strides, pads, window, strict=True)
+        ]
+    )
     y = max_unpool(
         x, jnp.asarray(indices) % math.prod(size), window, stride=strides, output_size=size, **_FIRST
     )
     if output_shape is None:
         return y
-    wanted = ints(output_shape, "output_shape")[2:]
+    wanted = bounded(ints(output_shape, "output_shape"))[2:]
     if any(n < m for n, m in zip(wanted, size, strict=True)):
         raise ValueError(f"output_shape {wanted} is smaller than {tuple(size)}, which its indices are of.")
     behind = [(0, n - m) for n, m in zip(wanted, size, strict=True)]
@@ -65,8 +73,7 @@ def _max_unpool(node: Node, x: Value, indices: Value, output_shape: Value = None
 
 def _sums(node: Node, x: Value) -> tuple[Value, np.ndarray, np.ndarray]:
     """The sum of each window, and how many positions it holds with padding and without."""
-    window = node.get("kernel_shape")
-    strides, dilations, padding = geometry(node, len(window))
+    window, strides, dilations, padding = _window(node, x)
     ceil_mode = bool(node.get("ceil_mode", 0))
     axes, asked = windows(
         padding, size=x.shape[2:], window=window, stride=strides, dilation=dilations, ceil_mode=ceil_mode

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...graph import Graph, Node, Value, trace
 from ...graph.known import Known
+from ...graph.trace import is_array
 from . import write_elements, write_shapes, write_windows
 from .emit import Emitter, Held
 from .files import PARAMETERS, package
@@ -52,7 +53,7 @@ def save(fn: Callable[..., Any], path: str | os.PathLike[str], *args: Any) -> No
     onnx = package()
     graph = trace(fn, *args)
     _check(graph)
-    emit = Emitter()
+    emit = Emitter(graph)
     inputs = [_input(emit, value) for value in _arguments(emit, graph, fn, args)]
     known, folded = Known(), set[Value]()
     for node in graph.nodes:
@@ -91,7 +92,7 @@ def _check(graph: Graph) -> None:
 
 def _arguments(emit: Emitter, graph: Graph, fn: Any, args: tuple[Any, ...]) -> list[Value]:
     """The values that are inputs; the others become initialisers."""
-    arrays = [a for a in jax.tree.leaves((fn, args)) if hasattr(a, "shape") and hasattr(a, "dtype")]
+    arrays = [leaf for leaf in jax.tree.leaves((fn, args)) if is_array(leaf)]
     found = []
     for value, array in zip(graph.inputs, arrays, strict=False):
         if value.bare:

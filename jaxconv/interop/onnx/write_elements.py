@@ -94,12 +94,23 @@ def _add(emit: Emitter, node: Node) -> None:
         made = next((n for n in emit.nodes[-1:] if held.name and list(n.output) == [held.name]), None)
         if made is None or made.op_type not in ("Conv", "ConvTranspose") or len(made.input) != 2:
             continue
+        if not _alone(emit, value):
+            continue
         bias = emit.ordered(bias, held.order)
         if bias.array is not None and bias.shape == (1, held.shape[1], *(1 for _ in held.shape[2:])):
             made.input.append(emit.name(bias.again((0,), bias.array.reshape(-1))))
             emit.held[node.results[0]] = held
             return
     same(emit, node)
+
+
+def _alone(emit: Emitter, value: Value) -> bool:
+    """Whether the convolution that a value is, in whatever form, is used for nothing else."""
+    while emit.uses[value] == 1 and value.node is not None and value.node.op != "conv":
+        if len(value.node.operands) != 1:
+            return False
+        [value] = value.node.operands
+    return emit.uses[value] == 1
 
 
 def _formula(function: Callable[..., str]) -> Callable[[Emitter, Node], None]:
