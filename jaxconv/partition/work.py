@@ -112,6 +112,7 @@ class Work:
             used = compiled_bytes(self._program(plan, self.batch))
             if used is None or used <= memory or max(most) == 1:
                 break
+            self._programs.clear()
             most = self._promising(self.batch * estimate(plan) * min(0.95, memory / used))
         return most
 
