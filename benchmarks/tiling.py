@@ -5,7 +5,8 @@
 
 `large` enlarges a picture by two with FSRCNN (56, 12, 4), from one memory map of bytes to another, and
 appends the seconds and the largest resident memory of the whole process. `speed` runs networks on images that
-fit, whole and by tiles in turns, and appends every time. The weights are random: they do not change the work.
+fit, whole and by tiles in turns, and appends every time; tiles are given, or picked for the memory that the
+name ends with. The weights are random: they do not change the work.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def contenders() -> dict[str, tuple[Callable[..., Any], Any, np.ndarray, Any]]:
-    """For each network the function, its parameters, an image, and the tile."""
+def contenders() -> dict[str, tuple[Callable[..., Any], Any, np.ndarray, dict[str, int]]]:
+    """For each network the function, its parameters, an image, and what `tiled` is told."""
     rng = np.random.default_rng(0)
 
     def image(*shape: int) -> np.ndarray:
@@ -92,17 +93,23 @@ def contenders() -> dict[str, tuple[Callable[..., Any], Any, np.ndarray, Any]]:
     score = segments.network.score.kernel
     score[...] = jnp.asarray(rng.normal(size=score[...].shape), jnp.float32)  # zero at first
     return {
-        "FSRCNN x2, 768 x 768": (apply, fsrcnn(), image(1, 768, 768, 1), 768),
-        "ESPCN x2, 768 x 768": (apply, espcn, image(1, 768, 768, 1), 768),
-        "FCN-8s, 768 x 768": (apply, segments, image(1, 768, 768, 3), 384),
+        "FSRCNN x2, 768 x 768": (apply, fsrcnn(), image(1, 768, 768, 1), {"tile": 768}),
+        "ESPCN x2, 768 x 768": (apply, espcn, image(1, 768, 768, 1), {"tile": 768}),
+        "FCN-8s, 768 x 768": (apply, segments, image(1, 768, 768, 3), {"tile": 384}),
+        "FCN-8s, 768 x 768, 256 MiB": (apply, segments, image(1, 768, 768, 3), {}),
+        "FCN-8s, 1536 x 1536, 256 MiB": (apply, segments, image(1, 1536, 1536, 3), {}),
+        "FCN-8s, 1536 x 1536, 512 MiB": (apply, segments, image(1, 1536, 1536, 3), {"memory": 2**29}),
+        "FCN-8s, 1536 x 1536, 1 GiB": (apply, segments, image(1, 1536, 1536, 3), {"memory": 2**30}),
     }
 
 
-def speed(rounds: int) -> list[dict[str, Any]]:
-    """Records of every network: all seconds of the whole image and of its tiles."""
+def speed(rounds: int, only: str) -> list[dict[str, Any]]:
+    """Records of the networks whose names hold `only`: all seconds of the whole image and of its tiles."""
     records = []
-    for name, (fn, model, x, tile) in contenders().items():
-        by_tiles = tiled(fn, tile=tile)
+    for name, (fn, model, x, options) in contenders().items():
+        if only not in name:
+            continue
+        by_tiles = tiled(fn, **options)
         whole = jax.jit(fn)
         different = np.abs(by_tiles(model, x) - np.asarray(whole(model, x))).max()
         calls = {
@@ -135,13 +142,14 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--memory", type=int, default=2**28)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="of speed, what the networks' names hold")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.what == "large":
         with tempfile.TemporaryDirectory() as folder:
             records = [large(args.side, args.memory, Path(folder))]
     else:
-        records = speed(args.rounds)
+        records = speed(args.rounds, args.only)
     with args.out.open("a") as file:
         for record in records:
             print(json.dumps(record), file=file)

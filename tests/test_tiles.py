@@ -306,6 +306,7 @@ def test_memory_decides_the_tile(rng):
     assert same(small(x), fn(x), 500)
     [work] = small._works.values()
     assert large.tiling(x).counts == (1, 1)
+    assert tiled(fn, memory=5 * 2**20).tiling(x).counts == (2, 1)  # rows stay whole
     assert np.prod(small.tiling(x).counts) >= 4
     assert max(compiled_bytes(program) for program in work._programs.values()) <= 2**20
 

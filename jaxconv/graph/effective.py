@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .field import Fields
-from .trace import trace
+from .trace import traced
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def effective_receptive_field(
     """
     if samples < 1:
         raise ValueError(f"samples={samples} must be at least 1.")
-    graph = trace(fn, *args, **kwargs)
+    graph = traced(fn, args, kwargs, simple=True)
     x = graph.data(wrt)
     fields = Fields(graph, x).of(graph.outputs[0]) if len(graph.outputs) == 1 else None
     if fields is None:

@@ -14,7 +14,7 @@ from .known import Known
 from .nodes import Graph, Value
 from .reach import Lost, Reach, Seen
 from .spans import NOTHING, Span
-from .trace import trace
+from .trace import traced
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def receptive_field(fn: Callable[..., Any], *args: Any, wrt: int | None = None, 
       >>> field.interval(0), field.interval(5)
       (range(0, 6), range(7, 16))
     """
-    graph = trace(fn, *args, **kwargs)
+    graph = traced(fn, args, kwargs, simple=True)
     fields = Fields(graph, graph.data(wrt))
     return jax.tree.unflatten(graph.tree, [fields.of(value) for value in graph.outputs])
 

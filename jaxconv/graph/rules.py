@@ -50,9 +50,21 @@ def opaque(context: Context, node: Node, spans: Spans) -> list[Span | None]:
 def _elementwise(_: Context, node: Node, spans: Spans) -> list[Span | None]:
     if node.name == "optimization_barrier":
         return list(spans)
-    ndim = len(node.results[0].shape)
-    seen = [s.spread_to(ndim, range(s.ndim)) if s.ndim == ndim else s.spread_to(ndim, ()) for s in spans if s]
+    shape = node.results[0].shape
+    operands = [(span, v.shape) for span, v in zip(spans, node.operands, strict=True) if span is not None]
+    seen = [
+        _widened(span, own, shape) if len(own) == len(shape) else span.spread_to(len(shape), ())
+        for span, own in operands
+    ]
     return [union(seen)] * len(node.results)
+
+
+def _widened(span: Span, shape: Sequence[int], to: Sequence[int]) -> Span:
+    """After a dimension of size 1 has become a longer one, or has met it."""
+    dim = span.axis
+    if dim is None or shape[dim] == to[dim]:
+        return span
+    return span.along(dim, Taps(1, 0, ((0,),)), shape[dim], to[dim], windowed=False)
 
 
 def _windowed(_: Context, node: Node, spans: Spans) -> list[Span | None]:
@@ -157,12 +169,9 @@ def _transpose(_: Context, node: Node, spans: Spans) -> list[Span | None]:
 def _broadcast(_: Context, node: Node, spans: Spans) -> list[Span | None]:
     span, dims = spans[0], node.params["broadcast_dimensions"]
     assert span is not None
-    for dim, (size, to) in enumerate(
-        zip(node.operands[0].shape, (node.results[0].shape[d] for d in dims), strict=True)
-    ):
-        if size != to and span.axis == dim:
-            span = span.along(dim, Taps(1, 0, ((0,),)), size, to, windowed=False)
-    return [span.spread_to(len(node.results[0].shape), dims)]
+    shape = node.results[0].shape
+    span = _widened(span, node.operands[0].shape, [shape[d] for d in dims])
+    return [span.spread_to(len(shape), dims)]
 
 
 def _concatenate(_: Context, node: Node, spans: Spans) -> list[Span | None]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from .composed import composed
 from .kinds import op_of
 from .names import Place, closed_over, path_name
 from .nodes import Call, Graph, Node, Parts, Value
@@ -55,7 +56,12 @@ def trace(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
 
 
 def traced(
-    fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], *, kept: frozenset[str] = frozenset()
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    *,
+    kept: frozenset[str] = frozenset(),
+    simple: bool = False,
 ) -> Graph:
     """The graph of `fn(*args, **kwargs)` as `trace` makes it.
 
@@ -65,6 +71,7 @@ def traced(
       kwargs: by name.
       kept: names of primitives that call a function and are not opened: their nodes are opaque and have it
         as their body.
+      simple: whether what is short for simpler primitives (see `composed`) is opened as well.
 
     Returns:
       The graph.
@@ -90,7 +97,7 @@ def traced(
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*abstract)
     names = _parameter_names(fn)
     inputs = [_argument(leaves[i][0], leaves[i][1], names) for i in arrays]
-    builder = _Builder(closed_over(fn), kept=kept)
+    builder = _Builder(closed_over(fn), kept=kept, simple=simple)
     outputs = builder.run(closed.jaxpr, closed.consts, inputs, Place())
     graph = Graph(
         (*inputs, *builder.constants.values()),
@@ -135,8 +142,9 @@ class _Builder:
         names: dict[int, str],
         constants: dict[int, Value] | None = None,
         kept: frozenset[str] = frozenset(),
+        simple: bool = False,
     ) -> None:
-        self.names, self.kept = names, kept
+        self.names, self.kept, self.simple = names, kept, simple
         self.nodes: list[Node] = []
         self.calls: list[Call] = []
         self.constants: dict[int, Value] = {} if constants is None else constants
@@ -163,6 +171,8 @@ class _Builder:
         return self.constants[id(data)]
 
     def _add(self, equation: Any, operands: list[Value], outer: Place) -> Sequence[Value]:
+        if self.simple and (simpler := composed(equation)) is not None:
+            return self.run(simpler.jaxpr, simpler.consts, operands, outer)
         place, op = outer.of(equation.source_info), op_of(equation.primitive.name)
         called = _called(equation)
         kept = equation.primitive.name in self.kept
@@ -212,7 +222,7 @@ class _Builder:
         return found
 
     def _body(self, closed: Any, outers: Sequence[Value], place: Place) -> Graph:
-        inner = _Builder(self.names, self.constants, self.kept)
+        inner = _Builder(self.names, self.constants, self.kept, self.simple)
         inputs = [
             Value(v.aval.shape, v.aval.dtype, "argument", outer.name, outer=outer)
             for v, outer in zip(closed.jaxpr.invars, outers, strict=True)

@@ -292,7 +292,5 @@ _EVALUATE: dict[str, Callable[[_Call], Any]] = {
     "reshape": _reshape,
     "gather": _gather,
     "constant": _iota,
-    **dict.fromkeys(
-        ("elementwise", "dot", "reduce", "cumulative", "sort", "stack", "reverse", "transpose"), _bound
-    ),
+    **dict.fromkeys(("elementwise", "dot", "reduce", "cumulative", "sort", "reverse", "transpose"), _bound),
 }

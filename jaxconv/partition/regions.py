@@ -320,12 +320,6 @@ def _concatenate(node: Node, result: int) -> Iterator[Link]:
         offset += operand.shape[dim]
 
 
-def _stack(node: Node, result: int) -> Iterator[Link]:
-    kept = [d for d in range(len(node.results[result].shape)) if d != node.params["axis"]]
-    for i in range(len(node.operands)):
-        yield from (Link(i, d, to) for d, to in enumerate(kept))
-
-
 def _split(node: Node, result: int) -> Iterator[Link]:
     dim, start = node.params["axis"], sum(node.params["sizes"][:result])
     for d in range(len(node.results[result].shape)):
@@ -363,7 +357,6 @@ _LINKS: dict[str, Callable[[Node, int], Iterator[Link]]] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "concatenate": _concatenate,
-    "stack": _stack,
     "split": _split,
     "gather": _gather,
     "dynamic_slice": _dynamic_slice,

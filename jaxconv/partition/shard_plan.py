@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from ..graph.nodes import Graph, Node, Value
 from ..graph.trace import traced
@@ -32,7 +33,7 @@ def opened(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
     It is of whole arrays: what mesh is around says nothing of them.
     """
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-        return traced(fn, args, kwargs, kept=_KEPT)
+        return traced(fn, args, kwargs, kept=_KEPT, simple=True)
 
 
 @dataclasses.dataclass
@@ -117,7 +118,7 @@ def custom(context: Context, node: Node, dims: list[Dims]) -> Planned:
     def local(*xs: Array) -> tuple[Array, ...]:
         return tuple(body.run(xs))
 
-    @local.defjvp
+    @functools.partial(local.defjvp, symbolic_zeros=True)  # the only ones that integers may have here
     def _(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
         return derivative().run(primals, tangents)
 
@@ -145,7 +146,8 @@ class _Derivative:
         fn = _alone(node.equation)
 
         def derivative(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
-            ys, moved = jax.jvp(fn, tuple(primals), self._full(primals, tangents, self.able))
+            zeros = (np.zeros(x.shape, jax.dtypes.float0) for x in primals)
+            ys, moved = jax.jvp(fn, tuple(primals), _merged(self.able, tangents, zeros))
             return [*ys, *(t for t, ok in zip(moved, self.moving, strict=True) if ok)]
 
         abstract = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in node.operands]
@@ -154,20 +156,24 @@ class _Derivative:
 
     def run(self, primals: Sequence[Array], tangents: Sequence[Array]) -> tuple[tuple[Array, ...], Any]:
         """What a rule of `custom_jvp` returns."""
-        given = [t for t, ok in zip(tangents, self.able, strict=True) if ok]
+        pairs = zip(primals, tangents, self.able, strict=True)
+        given = [_instantiated(x, t) for x, t, ok in pairs if ok]
         found = self.plan.run([*primals, *given, *self.data])
         found = [lay(y) for lay, y in zip(self.laid, found, strict=True)]
         ys, moved = found[: len(self.moving)], found[len(self.moving) :]
-        return tuple(ys), self._full(ys, moved, self.moving)
+        zeros = (SymbolicZero(jax.typeof(y).to_tangent_aval()) for y in ys)
+        return tuple(ys), _merged(self.moving, moved, zeros)
 
-    @staticmethod
-    def _full(primals: Sequence[Array], tangents: Sequence[Array], able: Sequence[bool]) -> tuple[Any, ...]:
-        """With the tangents that integers have."""
-        given = iter(tangents)
-        return tuple(
-            next(given) if ok else np.zeros(x.shape, jax.dtypes.float0)
-            for x, ok in zip(primals, able, strict=True)
-        )
+
+def _instantiated(x: Any, tangent: Any) -> Any:
+    zero = isinstance(tangent, SymbolicZero)
+    return vary(jnp.zeros_like(x), varying(x)) if zero else tangent
+
+
+def _merged(able: Sequence[bool], tangents: Sequence[Array], zeros: Iterable[Any]) -> tuple[Any, ...]:
+    """The tangents of what has some, and in place of integers' these zeros."""
+    given = iter(tangents)
+    return tuple(next(given) if ok else zero for ok, zero in zip(able, zeros, strict=True))
 
 
 def _alone(equation: Any) -> Callable[..., Any]:

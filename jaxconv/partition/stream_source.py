@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..graph import Graph, trace
+from ..graph import Graph
+from ..graph.trace import traced
 from .stream_pattern import TooShort, Unaligned
 from .stream_plan import Plan
 
@@ -43,7 +44,7 @@ class Source:
         axis: int,
     ) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs
-        graph = trace(fn, *args, **kwargs)
+        graph = traced(fn, args, kwargs, simple=True)
         signal = graph.data(wrt)
         assert signal.argument is not None
         self.wrt, ndim = signal.argument, len(signal.shape)
@@ -64,7 +65,7 @@ class Source:
             shape = (*self.shape[: self.axis], length, *self.shape[self.axis + 1 :])
             args = list(self.args)
             args[self.wrt] = jax.ShapeDtypeStruct(shape, self.dtype)
-            self._found[length] = trace(self.fn, *args, **self.kwargs)
+            self._found[length] = traced(self.fn, args, self.kwargs, simple=True)
         return self._found[length]
 
     def between(self, length: int, more: int) -> Plan:

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from ..graph.trace import is_array, trace
+from ..graph.trace import is_array, traced
 from .host import Progress, Source, looks_like_array, reported, results
 from .unroll import unrolled
 from .work import Tiling, Work
@@ -90,7 +90,7 @@ class Tiled:
         leaves, tree = jax.tree_util.tree_flatten((self.fn, shaped, kwargs))
         key = (tree, *((leaf.shape, leaf.dtype) if is_array(leaf) else leaf for leaf in leaves))
         if key not in self._works:
-            graph = unrolled(trace(self.fn, *shaped, **kwargs))
+            graph = unrolled(traced(self.fn, shaped, kwargs, simple=True))
             options = self._options
             self._works[key] = Work(
                 graph, graph.argument(position), options.axes, options.tile, options.memory, options.batch

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..graph.nodes import Graph, Node, Value
-from ..graph.trace import trace
+from ..graph.trace import traced
 
 _ROUNDS = 512  # of a loop; longer ones stay
 
@@ -60,7 +60,7 @@ def _rounds(node: Node, operands: Sequence[Value], nodes: list[Node]) -> list[Va
 
 def _added(nodes: list[Node], scan: Node, function: Any, *values: Value) -> Value:
     """Adds a function of values, in the layer of the scan that it belongs to."""
-    graph = trace(function, *(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values))
+    graph = traced(function, [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values], {}, simple=True)
     for node in graph.nodes:
         node.layer, node.source = scan.layer, scan.source
     [result] = _copied(graph, dict(zip(graph.inputs, values, strict=True)), nodes)

@@ -106,18 +106,37 @@ class Work:
 
     def _fitting(self, memory: int) -> tuple[int, ...]:
         """The largest tile whose plan promises to fit, then smaller ones until the compiler says it does."""
-
-        def cut(most: int) -> Plan:
-            self._cut((most,) * len(self.axes))
-            return self.plan([n // 2 for n in self.grid.counts])
-
-        most = largest(lambda n: self.batch * estimate(cut(n)) <= memory, max(self._sizes))
+        most = self._promising(memory)
         for _ in range(_TRIES):
-            used = compiled_bytes(self._program(cut(most), self.batch))
-            if used is None or used <= memory or most == 1:
+            plan = self._middle(most)
+            used = compiled_bytes(self._program(plan, self.batch))
+            if used is None or used <= memory or max(most) == 1:
                 break
-            most = max(1, int(most * min(0.95, (memory / used) ** (1 / len(self.axes)))))
-        return (most,) * len(self.axes)
+            self._programs.clear()
+            most = self._promising(self.batch * estimate(plan) * min(0.95, memory / used))
+        return most
+
+    def _promising(self, memory: float) -> tuple[int, ...]:
+        """As equal along all axes as fits; then longer along each, the last first, if that fits too.
+
+        An axis is cut in equal parts, so a tile may be far below what fits: half an image where nearly the
+        whole did. Overlaps are computed twice, and an axis that is not cut has none.
+        """
+
+        def fits(most: Sequence[int]) -> bool:
+            return self.batch * estimate(self._middle(most)) <= memory
+
+        count = len(self.axes)
+        most = [largest(lambda n: fits((n,) * count), max(self._sizes))] * count
+        for axis in reversed(range(count)):
+            whole = [*most[:axis], self._sizes[axis], *most[axis + 1 :]]
+            most = whole if most[axis] < self._sizes[axis] and fits(whole) else most
+        return tuple(most)
+
+    def _middle(self, most: Sequence[int]) -> Plan:
+        """Cuts into tiles of at most this size; the plan of one in the middle."""
+        self._cut(most)
+        return self.plan([n // 2 for n in self.grid.counts])
 
     @property
     def tiling(self) -> Tiling:
