@@ -23,8 +23,6 @@ from examples.fashion_mnist.model import ModelConfig
 from examples.fashion_mnist.train import Classification
 from examples.fashion_mnist.trained import load, maps
 
-from .test_docs import programs
-
 PICTURES = ("confusion.png", "mistakes.png", "kernels.png", "features_0.png")
 
 
@@ -67,13 +65,6 @@ def test_a_loaded_checkpoint_answers_with_the_same_bits(demo, digits):
         np.testing.assert_array_equal(one, other, strict=True)
     assert (loaded.step, loaded.run.resolve()) == (60, out.resolve())
     assert (loaded.size, loaded.classes, loaded.data) == ((8, 8), tuple("0123456789"), DataConfig())
-
-
-def test_the_readmes_program_runs(demo):
-    [program] = programs(Path(data.__file__).with_name("README.md"))
-    names: dict = {}
-    exec(program.replace("runs/fashion_mnist_demo", str(demo[0])), names)
-    assert len(names["names"]) == 2
 
 
 def test_demo_leaves_what_it_says(demo, digits):

@@ -98,11 +98,12 @@ def test_pooled_features_have_one_order(rng):
 
 def test_unflatten_reaches_the_normalisation_between(rng):
     state = layer(rng, "fc", 3 * 4 * 2, 5) | bn(rng, "norm", 24) | layer(rng, "conv", 7, 3, 2, 2)
-    model = nnx.Dict(fc=dense(5, 24), norm=norm(24), conv=conv(3, 7, (2, 2)))
+    normalisation = norm(24)
+    model = nnx.Dict(fc=dense(5, 24), norm=normalisation, conv=conv(3, 7, (2, 2)))
     with pytest.raises(ValueError, match="fc gives 24 features, before a convolution with 3 channels"):
         torch.load(model, state)
     torch.load(model, state, unflatten=(3, 4, 2))
-    for theirs, ours in {"fc.bias": model.fc.bias, "norm.running_var": model.norm.var}.items():
+    for theirs, ours in {"fc.bias": model.fc.bias, "norm.running_var": normalisation.var}.items():
         wanted = np.moveaxis(state[theirs].reshape(3, 4, 2), 0, -1).ravel()
         np.testing.assert_array_equal(ours[...], wanted)
     back = torch.to_state_dict(model, like=state, unflatten=(3, 4, 2))
