@@ -77,7 +77,7 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def contenders() -> dict[str, tuple[Callable[..., Any], Any, np.ndarray, dict[str, int]]]:
+def contenders() -> dict[str, tuple[Callable[..., Any], Any, np.ndarray, dict[str, Any]]]:
     """For each network the function, its parameters, an image, and what `tiled` is told."""
     rng = np.random.default_rng(0)
 
