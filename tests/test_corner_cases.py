@@ -89,7 +89,9 @@ def test_winograd_is_declined_where_the_default_precision_is_highest():
 
 # A forced algorithm under vmap of both operands, which makes groups of the mapped axis.
 
-FORCED = {name: BY_NAME[name] for name in ("2d_same_k3", "2d_depthwise", "2d_stride", "2d_dilated")}
+FORCED = {
+    name: BY_NAME[name] for name in ("2d_same_k3", "2d_depthwise", "2d_groups", "2d_stride", "2d_dilated")
+}
 
 
 @pytest.mark.parametrize("name", FORCED)

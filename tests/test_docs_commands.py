@@ -161,6 +161,7 @@ def test_the_test_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     block = Block("a.md", 1, "console", "A=1 jaxconv 'b c\n d' # e\nmake \\\n  f")
     assert list(commands(block)) == [["jaxconv", "b c d"], ["make", "f"]]
     monkeypatch.setattr(sys, "argv", ["benchmarks.compare", "--no-such-option"])
+    monkeypatch.delitem(sys.modules, "benchmarks.compare", raising=False)
     with pytest.raises(SystemExit) as end:
         runpy.run_module("benchmarks.compare", run_name="__main__", alter_sys=True)
     assert end.value.code == 2

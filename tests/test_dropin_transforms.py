@@ -271,7 +271,8 @@ def test_inexact_types(dtype: Any, preferred: Any, rng: np.random.Generator) -> 
 def test_integers(dtype: Any, preferred: Any, rng: np.random.Generator) -> None:
     """Exact, with the overflow of a narrow result."""
     low = 0 if dtype == np.uint8 else -100
-    x, kernel = (rng.integers(low, 101, shape).astype(dtype) for shape in (X_SHAPE, KERNEL))
+    shapes = (8, 32, 30, KERNEL[-1]), KERNEL
+    x, kernel = (rng.integers(low, 101, shape).astype(dtype) for shape in shapes)
     f = lambda x, kernel: depthwise(x, kernel, preferred_element_type=preferred)  # noqa: E731
     want, program = run(f, x, kernel), jax.jit(f).lower(x, kernel).as_text()
     with jaxconv.installed():

@@ -24,7 +24,7 @@ from ._base import Lowering, Target, Work
 WIDE = 16
 
 
-def _merged(spec: ConvSpec) -> int:
+def _times(spec: ConvSpec) -> int:
     """How many groups become one: the fewest that leave wide and few enough ones."""
     narrow = min(spec.in_channels, spec.out_channels) // spec.groups
     divisors = (m for m in range(1, spec.groups) if spec.groups % m == 0)
@@ -32,32 +32,35 @@ def _merged(spec: ConvSpec) -> int:
     return next(enough, spec.groups)
 
 
-def _dense(spec: ConvSpec) -> tuple[Lowering, ConvSpec]:
-    """The algorithm for the merged groups, and what it computes."""
-    groups = spec.groups // _merged(spec)
-    algorithm = per_group if groups > 1 else direct
-    return algorithm.LOWERING, dataclasses.replace(spec, groups=groups)
+def merged(spec: ConvSpec) -> ConvSpec:
+    """The convolution with the merged groups."""
+    return dataclasses.replace(spec, groups=spec.groups // _times(spec))
 
 
-def _block_diagonal(kernel: jax.Array, groups: int, merged: int) -> jax.Array:
-    """(*k, I/g, O) -> (*k, merged I/g, O)."""
+def _algorithm(dense: ConvSpec) -> Lowering:
+    """What computes the merged groups."""
+    return (per_group if dense.groups > 1 else direct).LOWERING
+
+
+def _block_diagonal(kernel: jax.Array, groups: int, times: int) -> jax.Array:
+    """(*k, I/g, O) -> (*k, times I/g, O)."""
     *k, i, o = kernel.shape
-    split = kernel.reshape(*k, 1, i, groups // merged, merged, o // groups)
-    own = jnp.eye(merged, dtype=bool)[:, None, None, :, None]
-    return jnp.where(own, split, 0).reshape(*k, merged * i, o)
+    split = kernel.reshape(*k, 1, i, groups // times, times, o // groups)
+    own = jnp.eye(times, dtype=bool)[:, None, None, :, None]
+    return jnp.where(own, split, 0).reshape(*k, times * i, o)
 
 
-def _diagonal_blocks(kernel: jax.Array, groups: int, merged: int) -> jax.Array:
-    """(*k, merged I/g, O) -> (*k, I/g, O), without what lies between the groups."""
+def _diagonal_blocks(kernel: jax.Array, groups: int, times: int) -> jax.Array:
+    """(*k, times I/g, O) -> (*k, I/g, O), without what lies between the groups."""
     *k, i, o = kernel.shape
-    split = kernel.reshape(*k, merged, i // merged, groups // merged, merged, o // groups)
-    own = [split[..., j, :, :, j, :] for j in range(merged)]
-    return jnp.stack(own, -2).reshape(*k, i // merged, o)
+    split = kernel.reshape(*k, times, i // times, groups // times, times, o // groups)
+    own = [split[..., j, :, :, j, :] for j in range(times)]
+    return jnp.stack(own, -2).reshape(*k, i // times, o)
 
 
 def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | None:
     del slot, dtype, precision
-    if spec.symbolic_channels or spec.groups == 1 or spec.depthwise or _merged(spec) == 1:
+    if spec.symbolic_channels or spec.groups == 1 or spec.depthwise or _times(spec) == 1:
         return (
             f"merged_groups wants groups, not depthwise ones, that are narrower than {WIDE} channels, "
             f"or more than {per_group.MOST}."
@@ -66,15 +69,16 @@ def _supports(slot: Slot, spec: ConvSpec, dtype: Any, precision: Any) -> str | N
 
 
 def _run(slot: Slot, spec: ConvSpec, target: Target, a: jax.Array, b: jax.Array) -> jax.Array:
-    (algorithm, dense), merged = _dense(spec), _merged(spec)
+    dense, times = merged(spec), _times(spec)
+    run = _algorithm(dense).run
     if slot == "weight_grad":
-        return _diagonal_blocks(algorithm.run(slot, dense, target, a, b), spec.groups, merged)
-    return algorithm.run(slot, dense, target, a, _block_diagonal(b, spec.groups, merged))
+        return _diagonal_blocks(run(slot, dense, target, a, b), spec.groups, times)
+    return run(slot, dense, target, a, _block_diagonal(b, spec.groups, times))
 
 
 def _work(slot: Slot, spec: ConvSpec) -> Work:
-    algorithm, dense = _dense(spec)
-    return algorithm.work(slot, dense)
+    dense = merged(spec)
+    return _algorithm(dense).work(slot, dense)
 
 
 LOWERING = Lowering("merged_groups", _supports, _run, _work)

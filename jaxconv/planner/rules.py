@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ..geometry import ConvSpec, Slot
 from ..lowerings import REGISTRY, Target
 from ..lowerings.im2col import apart
+from ..lowerings.merged_groups import merged
 from ..lowerings.per_group import one_group
 from ..lowerings.windows import UNROLL
 
@@ -35,6 +36,8 @@ LONG = 512
 
 def fault(name: str, slot: Slot, spec: ConvSpec, platform: str) -> str | None:
     """What is wrong with an algorithm for a slot on a platform; None if nothing is known."""
+    if name == "merged_groups":
+        name, spec = "per_group", merged(spec)
     if name == "per_group":
         spec = one_group(spec)  # of each it takes the direct convolution
     elif name not in ("direct", "space_to_batch"):  # the second takes the direct one of the rearranged arrays
